@@ -1,0 +1,31 @@
+# `make cifar2` trains, `make test` checks: each sets up everything that it needs in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip install --disable-pip-version-check
+
+.PHONY: setup cifar2 test lint bench
+
+setup: .venv/installed
+
+.venv/installed: setup.cfg setup.py pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --editable '.[test]'
+	touch $@
+
+.venv/installed-bench: .venv/installed
+	$(INSTALL) --editable '.[bench]'
+	touch $@
+
+cifar2: setup
+	$(BIN)/python scripts/run_cifar2.py $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest $(ARGS)
+
+bench: .venv/installed-bench
+	$(BIN)/python benchmarks/overhead.py $(ARGS)

@@ -1,0 +1,27 @@
+"""Event handlers for any PyTorch-Ignite ``Engine``. Attachment order is execution order."""
+
+from handlers.checkpointing import Checkpoints, load_newest, model_sha256
+from handlers.evaluation import EvaluateEachEpoch
+from handlers.guards import StopOnNonFinite
+from handlers.progress import ProgressLine
+from handlers.record import Record, create_run, read_config, update_config
+from handlers.report import plot_report
+from handlers.timing import FetchComputeTimer
+from handlers.training_metrics import LearningRate, StepMeans
+
+__all__ = [
+    "Checkpoints",
+    "EvaluateEachEpoch",
+    "FetchComputeTimer",
+    "LearningRate",
+    "ProgressLine",
+    "Record",
+    "StepMeans",
+    "StopOnNonFinite",
+    "create_run",
+    "load_newest",
+    "model_sha256",
+    "plot_report",
+    "read_config",
+    "update_config",
+]

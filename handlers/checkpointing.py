@@ -1,0 +1,232 @@
+"""Checkpoints: written whole, read back and verified before an older one is removed."""
+
+import hashlib
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from handlers.files import write_whole
+
+_LOGGER = logging.getLogger(__name__)
+_NAME = re.compile(r"checkpoint_\d+\.pt")
+
+
+class Stateful(Protocol):
+    """Anything whose state can be taken and put back."""
+
+    def state_dict(self) -> Any:
+        """Return the state: tensors, numbers and strings in dicts and lists."""
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Restore the state."""
+
+
+class Checkpoints:
+    """Save objects and the engine's position at the start, after every epoch and every ``every_s`` seconds.
+
+    A checkpoint is a file ``checkpoint_<iteration>.pt`` in ``directory`` that `load_newest` and
+    ``torch.load(weights_only=True)`` read. The newest ``keep`` stay, and the one with the best
+    ``metrics[score]`` (the largest, or the smallest with ``maximize=False``; NaN is never best). A save
+    that fails is logged; training goes on and the older checkpoints stay.
+
+    Attach it after whatever has its state saved, or publishes the score, or writes a record.
+
+    >>> import tempfile
+    >>> model = nn.Linear(2, 1)
+    >>> directory = tempfile.TemporaryDirectory()
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> _ = Checkpoints(directory.name, {"model": model}).attach(trainer)
+    >>> _ = trainer.run([0] * 10, max_epochs=3)
+    >>> load_newest(directory.name)["engine"]["iteration"]
+    30
+    >>> directory.cleanup()
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        objects: Mapping[str, Stateful],
+        *,
+        every_s: float | None = None,
+        keep: int = 2,
+        score: str | None = None,
+        maximize: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, got {keep}")
+        if every_s is not None and every_s <= 0:
+            raise ValueError(f"every_s must be positive or None, got {every_s}")
+        self.directory, self.objects = Path(directory), dict(objects)
+        self.every_s, self.keep, self.score, self.maximize, self.clock = every_s, keep, score, maximize, clock
+        self._best: tuple[float, int] | None = None
+        self._saved_at: int | None = None
+        self._last_save_s = clock()
+
+    def attach(self, engine: Engine) -> "Checkpoints":
+        """Register on the engine's events and return self."""
+        engine.add_event_handler(Events.STARTED, self.save)
+        if self.every_s is not None:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.save_if_due)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_scored)
+        engine.add_event_handler(Events.TERMINATE, self.save)
+        return self
+
+    def save_if_due(self, engine: Engine) -> None:
+        """Save if ``every_s`` have passed; after an epoch's last iteration, `save_scored` does."""
+        state = engine.state
+        due = self.every_s is not None and self.clock() - self._last_save_s >= self.every_s
+        if due and not (state.epoch_length and state.iteration % state.epoch_length == 0):
+            self.save(engine)
+
+    def save_scored(self, engine: Engine) -> None:
+        """Save, and remember this checkpoint if its score is the best."""
+        value = math.nan if self.score is None else float(engine.state.metrics.get(self.score, math.nan))
+        sign = 1 if self.maximize else -1
+        if not math.isnan(value) and (self._best is None or sign * value > sign * self._best[0]):
+            self._best = value, engine.state.iteration
+        self.save(engine)
+
+    def save(self, engine: Engine) -> None:
+        """Save, unless this iteration has been."""
+        iteration = engine.state.iteration
+        self._last_save_s = self.clock()
+        if iteration == self._saved_at:
+            return
+        payload = {
+            "engine": dict(engine.state_dict()),
+            "metrics": {name: float(value) for name, value in engine.state.metrics.items()},
+            "best": self._best,
+            "objects": {name: unwrapped(thing).state_dict() for name, thing in self.objects.items()},
+        }
+        path = self.directory / f"checkpoint_{iteration:08d}.pt"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_whole(path, partial(torch.save, {"sha256": digest(payload), "payload": payload}))
+            load_checkpoint(path)
+        except (OSError, RuntimeError, ValueError) as error:
+            _LOGGER.warning("%s was not saved (%s); the checkpoints before it are kept", path, error)
+            return
+        self._saved_at = iteration
+        try:
+            self._prune(newest=path)
+        except OSError as error:
+            _LOGGER.warning("an older checkpoint was not removed (%s)", error)
+
+    def _prune(self, newest: Path) -> None:
+        files = sorted(path for path in self.directory.iterdir() if _NAME.fullmatch(path.name))
+        # One of a later iteration was passed over as damaged when this run resumed from before it.
+        past, damaged = (files[: files.index(newest) + 1], files[files.index(newest) + 1 :])
+        best = None if self._best is None else self.directory / f"checkpoint_{self._best[1]:08d}.pt"
+        for path in [*past[: -self.keep], *damaged]:
+            if path != best:
+                path.unlink()
+
+    def restore(self, engine: Engine, payload: Mapping[str, Any]) -> None:
+        """Put everything back from what `load_newest` returned; ``engine.run`` then goes on from there."""
+        if different := self.objects.keys() ^ payload["objects"].keys():
+            raise ValueError(f"the checkpoint and this run differ in {', '.join(sorted(different))}")
+        for name, thing in self.objects.items():
+            unwrapped(thing).load_state_dict(payload["objects"][name])
+        engine.load_state_dict(payload["engine"])
+        engine.state.metrics.update(payload["metrics"])
+        self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
+        self._saved_at = engine.state.iteration
+
+
+def unwrapped(thing: Any) -> Any:
+    """Return the model inside ``torch.compile`` and data parallelism, whose names are the plain ones."""
+    while True:
+        if isinstance(thing, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            thing = thing.module
+        elif hasattr(thing, "_orig_mod"):
+            thing = thing._orig_mod
+        else:
+            return thing
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint, tensors on the CPU; raise ``ValueError`` naming it if it is damaged or is none."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        payload: dict[str, Any] = content["payload"]
+        expected = content["sha256"]
+    except Exception as error:  # whatever a damaged file makes the unpickler stumble over
+        raise ValueError(f"{path}: not a checkpoint, or damaged ({type(error).__name__})") from error
+    if digest(payload) != expected:
+        raise ValueError(f"{path}: damaged, its content does not match its digest")
+    return payload
+
+
+def load_newest(directory: str | Path) -> dict[str, Any]:
+    """Return the valid checkpoint of the highest iteration, found by reading each; log those passed over.
+
+    Raises ``ValueError`` if there is none.
+    """
+    payloads = []
+    for path in sorted(Path(directory).glob("*.pt")):
+        try:
+            payloads.append(load_checkpoint(path))
+        except ValueError as error:
+            _LOGGER.warning("%s; passed over", error)
+    if not payloads:
+        raise ValueError(f"{directory}: holds no valid checkpoint to resume from")
+    return max(payloads, key=lambda payload: payload["engine"]["iteration"])
+
+
+def digest(content: Any) -> str:
+    """Return the SHA-256 of nested dicts and lists of tensors, numbers and strings."""
+    hasher = hashlib.sha256()
+    _feed(hasher, content)
+    return hasher.hexdigest()
+
+
+def _feed(hasher: Any, content: Any) -> None:
+    if isinstance(content, Tensor):
+        _feed_tensor(hasher, content)
+    elif isinstance(content, Mapping):
+        hasher.update(f"dict {len(content)};".encode())
+        for key, value in content.items():
+            hasher.update(f"{key!r}:".encode())
+            _feed(hasher, value)
+    elif isinstance(content, list | tuple):
+        hasher.update(f"list {len(content)};".encode())
+        for value in content:
+            _feed(hasher, value)
+    else:
+        hasher.update(f"{content!r};".encode())
+
+
+def _feed_tensor(hasher: Any, tensor: Tensor) -> None:
+    hasher.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
+    flat = tensor.detach().cpu().contiguous().view(-1)
+    hasher.update(flat.view(torch.uint8).numpy().data)
+
+
+def model_sha256(*models: nn.Module) -> str:
+    """Return the SHA-256 over the parameters and buffers of models, each in name order.
+
+    Name, dtype, shape and bytes count: two runs trained the same model if and only if these agree.
+
+    >>> model = nn.Linear(2, 2)
+    >>> before = model_sha256(model)
+    >>> _ = nn.init.constant_(model.bias, 3.0)
+    >>> before == model_sha256(model)
+    False
+    """
+    hasher = hashlib.sha256()
+    for model in map(unwrapped, models):
+        tensors = [*model.named_parameters(), *model.named_buffers()]
+        for name, tensor in sorted(tensors, key=lambda item: item[0]):
+            hasher.update(f"{name} ".encode())
+            _feed_tensor(hasher, tensor)
+    return hasher.hexdigest()

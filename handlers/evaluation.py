@@ -1,0 +1,39 @@
+"""Run an evaluator inside a training run."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+
+class EvaluateEachEpoch:
+    """Run ``evaluator`` on ``loader`` after every epoch and publish its metrics as ``<prefix><name>``.
+
+    It runs at an early end too, so that the last weights are always evaluated. Give it a loader of
+    its own: evaluating the training loader would disturb the order of training.
+
+    >>> from ignite.metrics import Average
+    >>> evaluator = Engine(lambda engine, batch: batch)
+    >>> Average().attach(evaluator, "mean")
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> _ = EvaluateEachEpoch(evaluator, [1.0, 3.0]).attach(trainer)
+    >>> trainer.run([0]).metrics
+    {'val/mean': 2.0}
+    """
+
+    def __init__(self, evaluator: Engine, loader: Iterable[Any], *, prefix: str = "val/") -> None:
+        self.evaluator, self.loader, self.prefix = evaluator, loader, prefix
+        self._evaluated_at: int | None = None
+
+    def attach(self, engine: Engine) -> "EvaluateEachEpoch":
+        """Register on the engine's events and return self."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED | Events.TERMINATE, self.evaluate)
+        return self
+
+    def evaluate(self, engine: Engine) -> None:
+        """Evaluate, unless these weights have just been."""
+        if engine.state.iteration == self._evaluated_at:
+            return
+        self._evaluated_at = engine.state.iteration
+        metrics = self.evaluator.run(self.loader).metrics
+        engine.state.metrics.update({f"{self.prefix}{name}": value for name, value in metrics.items()})

@@ -1,0 +1,110 @@
+"""The line that tells how a run is going."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from ignite.engine import Engine, Events
+from tqdm import tqdm
+
+from handlers.timing import FetchComputeTimer
+
+
+class ProgressLine:
+    """Show epoch, time to go, chosen metrics, speed, and the split of time, on standard error.
+
+    On a terminal it is a ``tqdm`` bar over the whole run, redrawn at most ten times a second; elsewhere
+    a plain line after every epoch, and every ``every_s`` seconds inside a long one. ``metrics`` maps
+    the names that are published to those that are shown; ``batch_size`` turns iterations into images.
+
+    Attach it after all that publish.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: dict[str, str],
+        timer: FetchComputeTimer | None = None,
+        batch_size: int | None = None,
+        label: str = "",
+        every_s: float = 30.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.metrics, self.timer, self.batch_size, self.label = metrics, timer, batch_size, label
+        self.stream = sys.stderr if stream is None else stream
+        self.clock = clock
+        self._on_terminal = self.stream.isatty()
+        self._redraw_s = 0.1 if self._on_terminal else every_s
+        self._last_s = self._start_s = 0.0
+        self._start_iteration = 0
+        self._bar: tqdm | None = None
+
+    def attach(self, engine: Engine) -> "ProgressLine":
+        """Register on the engine's events and return self."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.show_if_due)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.show)
+        engine.add_event_handler(Events.COMPLETED, self.close)
+        return self
+
+    def start(self, engine: Engine) -> None:
+        """Begin the line at the iteration from which the run goes on."""
+        self._last_s = self._start_s = self.clock()
+        self._start_iteration = engine.state.iteration
+        if self._on_terminal:
+            self._bar = tqdm(
+                total=_total(engine),
+                initial=engine.state.iteration,
+                file=self.stream,
+                dynamic_ncols=True,
+                bar_format="{desc} {percentage:3.0f}%|{bar:10}| {elapsed}<{remaining}{postfix}",
+            )
+
+    def show_if_due(self, engine: Engine) -> None:
+        """Show the line, if it was not lately."""
+        if self.clock() - self._last_s >= self._redraw_s:
+            self.show(engine)
+
+    def show(self, engine: Engine) -> None:
+        """Show where the run is."""
+        self._last_s = self.clock()
+        words = " · ".join(self._words(engine))
+        if self._bar is None:
+            print(f"{self._position(engine)} · {words} · {self._to_go(engine)}", file=self.stream, flush=True)
+            return
+        self._bar.set_description_str(self._position(engine), refresh=False)
+        self._bar.set_postfix_str(words, refresh=False)
+        self._bar.n = engine.state.iteration
+        self._bar.refresh()
+
+    def close(self, engine: Engine) -> None:
+        """End the line."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _position(self, engine: Engine) -> str:
+        epochs = -(-_total(engine) // (engine.state.epoch_length or 1))
+        return f"{self.label + ' · ' if self.label else ''}epoch {engine.state.epoch}/{epochs}"
+
+    def _words(self, engine: Engine) -> list[str]:
+        published = engine.state.metrics
+        words = [
+            f"{shown} {published[name]:.4g}" for name, shown in self.metrics.items() if name in published
+        ]
+        if self.timer is not None:
+            if self.batch_size is not None:
+                words.append(f"{self.timer.iterations_per_s() * self.batch_size:,.0f} images/s")
+            words.append(self.timer.shares())
+        return words
+
+    def _to_go(self, engine: Engine) -> str:
+        done = engine.state.iteration - self._start_iteration
+        left = _total(engine) - engine.state.iteration
+        return f"{tqdm.format_interval((self._last_s - self._start_s) * left / max(done, 1))} to go"
+
+
+def _total(engine: Engine) -> int:
+    state = engine.state
+    return state.max_iters or (state.max_epochs or 1) * (state.epoch_length or 1)

@@ -1,0 +1,200 @@
+"""The run directory: what a run was asked to do, what it measured on the way, and how it ended."""
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from handlers.checkpointing import model_sha256
+from handlers.files import write_whole
+from handlers.report import plot_report
+from handlers.timing import FetchComputeTimer
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def create_run(directory: str | Path, config: Mapping[str, Any]) -> Path:
+    """Make a run directory with ``config.json`` in it; raise ``ValueError`` if it holds a run already."""
+    directory = Path(directory)
+    refuse_existing_run(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    update_config(directory, config)
+    return directory
+
+
+def refuse_existing_run(directory: str | Path) -> None:
+    """Raise ``ValueError`` if a run has been recorded in ``directory``."""
+    if any((Path(directory) / name).exists() for name in ("config.json", "metrics.jsonl", "checkpoints")):
+        raise ValueError(f"{directory} already holds a run; resume it or choose another directory")
+
+
+def read_config(directory: str | Path) -> dict[str, Any]:
+    """Return what ``config.json`` says; raise ``ValueError`` if there is none or it cannot be read."""
+    path = Path(directory) / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{directory}: not a run directory, {path.name} is missing or damaged") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{directory}: not a run directory, {path.name} holds no object")
+    return config
+
+
+def update_config(directory: str | Path, config: Mapping[str, Any]) -> None:
+    """Write ``config.json``, whole."""
+    _write_json(Path(directory) / "config.json", config)
+
+
+class Record:
+    """Write ``metrics.jsonl`` during a run, ``summary.json`` and ``report.png`` at its end.
+
+    A line of ``metrics.jsonl`` is one JSON object: ``kind``, ``epoch``, ``iteration`` and, flat, the
+    metrics that are published then: those named ``train/...`` every ``every_iters`` iterations
+    (``"iteration"``), all at the end of an epoch (``"epoch"``). One that is not finite is null. Use it
+    as a context manager around ``trainer.run``, so that the summary says how the run ended. When a run
+    is resumed, lines from after its checkpoint are dropped: what they tell is about to happen again.
+
+    Attach it after whatever publishes metrics and before `Checkpoints`: a checkpoint then never
+    stands without the record of what led to it.
+
+    >>> import tempfile
+    >>> directory = tempfile.TemporaryDirectory()
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> with Record(directory.name, report=False).attach(trainer):
+    ...     _ = trainer.run([0] * 10, max_epochs=2)
+    >>> json.loads((Path(directory.name) / "summary.json").read_text())["status"]
+    'completed'
+    >>> directory.cleanup()
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        every_iters: int = 50,
+        timer: FetchComputeTimer | None = None,
+        batch_size: int | None = None,
+        models: tuple[nn.Module, ...] = (),
+        dataset: Mapping[str, Any] | None = None,
+        best: str | None = None,
+        maximize: bool = True,
+        report: bool = True,
+    ) -> None:
+        self.directory, self.every_iters = Path(directory), every_iters
+        self.timer, self.batch_size, self.models, self.dataset = timer, batch_size, models, dataset
+        self.best, self.maximize, self.report = best, maximize, report
+        self.path = self.directory / "metrics.jsonl"
+        self._engine: Engine | None = None
+
+    def attach(self, engine: Engine) -> "Record":
+        """Register on the engine's events and return self."""
+        self._engine = engine
+        engine.add_event_handler(Events.STARTED, self.drop_later_lines)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.write_iteration)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.write_epoch)
+        return self
+
+    def drop_later_lines(self, engine: Engine) -> None:
+        """Keep the lines up to the iteration from which the run goes on."""
+        kept = [line for line in read_metrics(self.directory) if line["iteration"] <= engine.state.iteration]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        self._try(write_whole, self.path, lambda file: file.write(text.encode()))
+
+    def write_iteration(self, engine: Engine) -> None:
+        """Append the training metrics."""
+        metrics = engine.state.metrics.items()
+        self._append(
+            "iteration", engine, {name: value for name, value in metrics if name.startswith("train/")}
+        )
+
+    def write_epoch(self, engine: Engine) -> None:
+        """Append all metrics."""
+        self._append("epoch", engine, engine.state.metrics)
+
+    def _append(self, kind: str, engine: Engine, metrics: Mapping[str, Any]) -> None:
+        state = engine.state
+        line = {"kind": kind, "epoch": state.epoch, "iteration": state.iteration, **_plain(metrics)}
+        self._try(self._write_line, json.dumps(line))
+
+    def _write_line(self, line: str) -> None:
+        with open(self.path, "a") as file:
+            file.write(line + "\n")
+
+    def _try(self, write: Any, *args: Any) -> None:
+        try:
+            write(*args)
+        except OSError as error:
+            _LOGGER.warning("%s: not recorded (%s)", self.directory, error)
+
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        status = "completed" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"
+        self._try(_write_json, self.directory / "summary.json", self.summary(status, error))
+        if self.report:
+            self._try(plot_report, self.directory)
+
+    def summary(self, status: str, error: BaseException | None = None) -> dict[str, Any]:
+        """Return the content of ``summary.json``."""
+        if self._engine is None:
+            raise RuntimeError("attach the Record to an engine first")
+        state = self._engine.state
+        timing = None if self.timer is None else self.timer.summary()
+        images_per_s = None
+        if self.timer is not None and self.batch_size is not None:
+            images_per_s = self.timer.iterations_per_s() * self.batch_size
+        return {
+            "status": status,
+            **({"reason": f"{type(error).__name__}: {error}"} if error is not None else {}),
+            "epochs": state.iteration // state.epoch_length if state.epoch_length else 0,
+            "iterations": state.iteration,
+            "best": self._best(),
+            "final": {name: v for name, v in _plain(state.metrics).items() if not name.startswith("time/")},
+            "timing": timing,
+            "images_per_s": images_per_s,
+            "dataset": self.dataset,
+            "model_sha256": model_sha256(*self.models) if self.models else None,
+        }
+
+    def _best(self) -> dict[str, Any] | None:
+        name = self.best
+        lines = [line for line in read_metrics(self.directory) if line["kind"] == "epoch"]
+        scored = [line for line in lines if line.get(name or "") is not None]
+        if name is None or not scored:
+            return None
+        line = (max if self.maximize else min)(scored, key=lambda line: line[name])
+        return {"metric": name, "value": line[name], "epoch": line["epoch"]}
+
+
+def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
+    """Return the lines of ``metrics.jsonl``, less one that was cut off by a kill."""
+    return list(_lines(Path(directory) / "metrics.jsonl"))
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    for text in path.read_text().splitlines():
+        try:
+            yield json.loads(text)
+        except ValueError:
+            _LOGGER.warning("%s: a line was cut off and is left out", path)
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    values = {name: float(value) for name, value in metrics.items()}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, default=str) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,83 @@
+"""A picture of a run, drawn from its directory."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_PARTS = {
+    "fetch": ("waiting for data", "#d1495b"),
+    "first_batch": ("first batch", "#edae49"),
+    "compute": ("computing", "#00798c"),
+    "handlers": ("handlers", "#8d96a3"),
+    "evaluate": ("evaluating", "#66a182"),
+}
+_TRAIN, _VAL = "#8d96a3", "#00798c"
+
+
+def plot_report(directory: str | Path) -> Path:
+    """Draw ``report.png`` from a run's directory: the curves, and each epoch's time in parts.
+
+    Every metric that is published for both training and validation gets a panel, and ``loss`` always;
+    any other validation metric gets one too.
+    """
+    # Half a second to import: only who draws pays for it. The Figure's own canvas needs no display.
+    from matplotlib.figure import Figure
+
+    directory = Path(directory)
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((directory / "summary.json").read_text())
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    iterations = [line for line in lines if line["kind"] == "iteration"]
+    names = _panel_names(lines)
+
+    figure = Figure(figsize=(4.2 * (len(names) + 1), 3.6), dpi=110, layout="constrained")
+    figure.suptitle(_title(directory, summary), fontsize=10)
+    axes = figure.subplots(1, len(names) + 1, squeeze=False)[0]
+    for axis, name in zip(axes[:-1], names, strict=True):
+        _plot_curve(axis, iterations, f"train/{name}", label="training, recent mean", color=_TRAIN, alpha=0.5)
+        _plot_curve(axis, epochs, f"train/{name}", label="training, epoch mean", color=_TRAIN, marker=".")
+        _plot_curve(axis, epochs, f"val/{name}", label="validation", color=_VAL, marker=".")
+        axis.set(xlabel="iteration", title=name)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    _plot_time(axes[-1], epochs)
+    path = directory / "report.png"
+    figure.savefig(path)
+    return path
+
+
+def _panel_names(lines: Sequence[dict[str, Any]]) -> list[str]:
+    published = {name for line in lines for name in line}
+    val = sorted(name.removeprefix("val/") for name in published if name.startswith("val/"))
+    return ["loss", *(name for name in val if name != "loss")] if "train/loss" in published else val
+
+
+def _plot_curve(axis: Any, lines: Sequence[dict[str, Any]], name: str, **style: Any) -> None:
+    points = [(line["iteration"], line[name]) for line in lines if line.get(name) is not None]
+    if points:
+        axis.plot(*zip(*points, strict=True), **{"linewidth": 1.2, **style})
+
+
+def _plot_time(axis: Any, epochs: Sequence[dict[str, Any]]) -> None:
+    bottom = [0.0] * len(epochs)
+    for part, (label, color) in _PARTS.items():
+        seconds = [line.get(f"time/{part}_s") or 0.0 for line in epochs]
+        axis.bar(
+            [line["epoch"] for line in epochs], seconds, bottom=bottom, label=label, color=color, width=0.85
+        )
+        bottom = [below + height for below, height in zip(bottom, seconds, strict=True)]
+    axis.set(xlabel="epoch", title="where the time went", ylabel="seconds")
+    axis.set_ylim(0, 1.45 * max(bottom, default=1.0) or 1.0)
+    axis.legend(fontsize=7, ncols=2, loc="upper center")
+
+
+def _title(directory: Path, summary: dict[str, Any]) -> str:
+    parts = [directory.name, summary["status"]]
+    if best := summary.get("best"):
+        parts.append(f"best {best['metric']} {best['value']:.4f} in epoch {best['epoch']}")
+    if timing := summary.get("timing"):
+        parts.append(f"{timing['wall_s']:.0f} s, {timing['verdict']}")
+    if notice := (summary.get("dataset") or {}).get("notice"):
+        parts.append(f"\n{notice}")
+    return " · ".join(parts).replace(" · \n", "\n")

@@ -1,0 +1,109 @@
+"""What a training step reports, brought to the host once in many iterations."""
+
+from typing import Any, cast
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class StepMeans:
+    """Publish means of a step's outputs as ``train/<name>``.
+
+    The step must return a dict of tensors ``()``. They stay on the device for ``every_iters``
+    iterations and come over together; the means of these are published then, and the means of the
+    whole epoch at its end.
+
+    >>> trainer = Engine(lambda engine, batch: {"loss": torch.tensor(float(batch))})
+    >>> _ = StepMeans(every_iters=2).attach(trainer)
+    >>> trainer.run([1, 2, 6]).metrics
+    {'train/loss': 3.0}
+    """
+
+    def __init__(self, *, every_iters: int = 50) -> None:
+        if every_iters < 1:
+            raise ValueError(f"every_iters must be at least 1, got {every_iters}")
+        self.every_iters = every_iters
+        self._on_device: list[dict[str, Tensor]] = []
+        self._window: list[dict[str, float]] = []
+        self._epoch: dict[str, float] = {}
+        self._epoch_count = 0
+
+    def attach(self, engine: Engine) -> "StepMeans":
+        """Register on the engine's events and return self."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.publish_window)
+        engine.add_event_handler(Events.EPOCH_COMPLETED | Events.TERMINATE, self.publish_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.start_epoch)
+        return self
+
+    def collect(self, engine: Engine) -> None:
+        """Keep this iteration's outputs, on the device."""
+        self._on_device.append(cast(dict[str, Tensor], engine.state.output))
+
+    def publish_window(self, engine: Engine) -> None:
+        """Publish the means since the last window."""
+        self._fetch()
+        for name in self._window[0]:
+            mean = sum(row[name] for row in self._window) / len(self._window)
+            engine.state.metrics[f"train/{name}"] = mean
+        self._window.clear()
+
+    def publish_epoch(self, engine: Engine) -> None:
+        """Publish the means since the epoch began."""
+        self._fetch()
+        for name, total in self._epoch.items():
+            engine.state.metrics[f"train/{name}"] = total / self._epoch_count
+
+    def start_epoch(self, engine: Engine) -> None:
+        """Forget the epoch that ended."""
+        self._epoch, self._epoch_count = {}, 0
+
+    def _fetch(self) -> None:
+        if not self._on_device:
+            return
+        names = list(self._on_device[0])
+        values = torch.stack([output[name] for output in self._on_device for name in names])
+        # Added up one by one, in order: the same bits wherever a checkpoint cuts the window.
+        for row in values.view(-1, len(names)).tolist():
+            self._window.append(dict(zip(names, row, strict=True)))
+            for name, value in zip(names, row, strict=True):
+                self._epoch[name] = self._epoch.get(name, 0.0) + value
+        self._epoch_count += len(self._on_device)
+        self._on_device.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been collected and not yet published, for a checkpoint."""
+        self._fetch()
+        return {"window": list(self._window), "epoch": dict(self._epoch), "epoch_count": self._epoch_count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint was taken."""
+        self._on_device.clear()
+        self._window, self._epoch = list(state["window"]), dict(state["epoch"])
+        self._epoch_count = state["epoch_count"]
+
+
+class LearningRate:
+    """Publish the learning rate of an optimizer's first group as ``train/lr``.
+
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> _ = LearningRate(optimizer, every_iters=1).attach(trainer)
+    >>> trainer.run([1]).metrics
+    {'train/lr': 0.1}
+    """
+
+    def __init__(self, optimizer: Optimizer, *, every_iters: int = 50) -> None:
+        self.optimizer, self.every_iters = optimizer, every_iters
+
+    def attach(self, engine: Engine) -> "LearningRate":
+        """Register on the engine's events and return self."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.publish)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
+        return self
+
+    def publish(self, engine: Engine) -> None:
+        """Publish the rate that the next step will use."""
+        engine.state.metrics["train/lr"] = self.optimizer.param_groups[0]["lr"]

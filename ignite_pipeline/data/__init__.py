@@ -1,0 +1,1 @@
+"""Data sets, the endless loader, and transforms of whole batches."""

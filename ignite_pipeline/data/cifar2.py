@@ -1,0 +1,189 @@
+"""CIFAR2: two (or more) classes of CIFAR-10, from torchvision's files, a folder tree, or drawn.
+
+"Two classes of CIFAR-10" is the running example of "Deep Learning with PyTorch", chapter 7.
+"""
+
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from ignite_pipeline.data.generated import draw_airplanes_and_birds
+from ignite_pipeline.data.images import ImageTensors, decode_images
+
+SIDE = 32
+DEFAULT_ROOT = Path("data")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Training and validation images of some classes, and where they come from."""
+
+    name: str
+    root: str | None
+    classes: tuple[str, ...]
+    train: ImageTensors
+    val: ImageTensors
+    notice: str | None = None
+
+    def describe(self) -> dict[str, object]:
+        """Return what a run's record keeps of the data."""
+        return {
+            "name": self.name,
+            "root": self.root,
+            "train": len(self.train),
+            "val": len(self.val),
+            "classes": list(self.classes),
+            "notice": self.notice,
+        }
+
+
+def cifar2(
+    root: str | Path | None = None,
+    *,
+    classes: Sequence[str] = ("airplane", "bird"),
+    dataset: str = "auto",
+) -> Classification:
+    """Load 32×32 images of ``classes``; the target of an image is its class's place among them.
+
+    ``dataset`` is one of
+
+    - ``"cifar10"``: CIFAR-10 as torchvision stores it under ``root``;
+    - ``"folder"``: images in ``root/train/<class>/`` and ``root/val/<class>/`` (or ``test``). One that
+      is not 32×32 is scaled and cut to its middle, and the notice counts these;
+    - ``"generated"``: drawn stand-ins for airplanes and birds;
+    - ``"auto"``: the first of these that is there. Without a ``root``, CIFAR-10 in ``./data``, which
+      is downloaded where there is a network.
+
+    Raises ``ValueError`` where the data is not there or cannot be read, naming the path and the mend.
+
+    >>> data = cifar2(dataset="generated")
+    >>> data.train.images.shape, data.val.images.shape
+    (torch.Size([10000, 3, 32, 32]), torch.Size([1000, 3, 32, 32]))
+    """
+    classes = tuple(classes)
+    if len(classes) < 2:
+        raise ValueError(f"classes must name at least two, got {' '.join(classes) or 'none'}")
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"classes must differ from each other, got {' '.join(classes)}")
+    if dataset == "generated":
+        return _generated(classes, notice=None)
+    path = Path(DEFAULT_ROOT if root is None else root)
+    if root is not None and not path.is_dir():
+        raise ValueError(
+            f"{path}: no such folder; give the one that holds cifar-10-batches-py/ or train/<class>/"
+        )
+    if dataset == "cifar10":
+        return _cifar10(path, classes, download=root is None)
+    if dataset == "folder":
+        return _folder(path, classes)
+    if dataset != "auto":
+        raise ValueError(f"dataset must be auto, cifar10, folder or generated, got {dataset!r}")
+    if (path / CIFAR10.base_folder).is_dir():
+        return _cifar10(path, classes, download=False)
+    if (path / "train").is_dir():
+        return _folder(path, classes)
+    if root is not None:
+        raise ValueError(
+            f"{path}: holds neither {CIFAR10.base_folder}/ (CIFAR-10) nor train/<class>/ (a folder tree)"
+        )
+    try:
+        return _cifar10(path, classes, download=True)
+    except ConnectionError as error:
+        return _generated(classes, notice=f"{error}: training on GENERATED drawings, not on real images")
+
+
+def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> Classification:
+    if download and not (root / CIFAR10.base_folder).is_dir():
+        _require_network(CIFAR10.url)
+    try:
+        splits = [CIFAR10(root, train=train, download=download) for train in (True, False)]
+    except (RuntimeError, OSError, EOFError) as error:
+        raise ValueError(
+            f"{root / CIFAR10.base_folder}: CIFAR-10 is missing or damaged; with no root it is downloaded"
+        ) from error
+    _require_classes(classes, splits[0].classes, where=str(root))
+    train, val = (_select(split, classes) for split in splits)
+    return Classification("cifar10", str(root), classes, train, val)
+
+
+def _require_network(url: str) -> None:
+    # torchvision's download has no time-out: find out first, in ten seconds, whether anybody answers.
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
+    except (urllib.error.URLError, OSError) as error:
+        raise ConnectionError(
+            f"CIFAR-10 could not be downloaded ({getattr(error, 'reason', error)})"
+        ) from error
+
+
+def _select(split: CIFAR10, classes: tuple[str, ...]) -> ImageTensors:
+    numbers = torch.tensor(split.targets)
+    wanted = torch.tensor([split.class_to_idx[name] for name in classes])
+    chosen = torch.isin(numbers, wanted)
+    targets = (numbers[chosen].unsqueeze(1) == wanted).int().argmax(1)
+    return ImageTensors(torch.from_numpy(split.data)[chosen].permute(0, 3, 1, 2).contiguous(), targets)
+
+
+def _folder(root: Path, classes: tuple[str, ...]) -> Classification:
+    val = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
+    if not (root / "train").is_dir() or val is None:
+        raise ValueError(f"{root}: a folder tree needs train/<class>/ and val/<class>/ (or test/<class>/)")
+    train_images, train_resized = _read_tree(root / "train", classes)
+    val_images, val_resized = _read_tree(val, classes)
+    resized = train_resized + val_resized
+    notice = f"{resized} images were not {SIDE}x{SIDE}: scaled and cut to that" if resized else None
+    return Classification("folder", str(root), classes, train_images, val_images, notice)
+
+
+def _read_tree(root: Path, classes: tuple[str, ...]) -> tuple[ImageTensors, int]:
+    _require_classes(
+        classes, sorted(entry.name for entry in root.iterdir() if entry.is_dir()), where=str(root)
+    )
+    files = [_image_files(root / name) for name in classes]
+    resized: list[tuple[int, int]] = []
+    images = decode_images(
+        [path for of_class in files for path in of_class],
+        partial(_to_side, resized=resized),
+        description=f"decoding {root.name} images",
+    )
+    counts = torch.tensor([len(of_class) for of_class in files])
+    return ImageTensors(images, torch.arange(len(classes)).repeat_interleave(counts)), len(resized)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
+    if not files:
+        raise ValueError(f"{folder}: holds no image ({', '.join(IMG_EXTENSIONS)})")
+    return files
+
+
+def _to_side(image: Image.Image, *, resized: list[tuple[int, int]]) -> Image.Image:
+    if image.size == (SIDE, SIDE):
+        return image
+    resized.append(image.size)
+    return ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def _require_classes(classes: tuple[str, ...], present: Sequence[str], *, where: str) -> None:
+    missing = [name for name in classes if name not in present]
+    if missing:
+        raise ValueError(f"{where}: no class {', '.join(missing)}; there are {', '.join(present) or 'none'}")
+
+
+def _generated(classes: tuple[str, ...], *, notice: str | None) -> Classification:
+    _require_classes(classes, ("airplane", "bird"), where="generated data")
+    targets = {name: target for target, name in enumerate(classes)}
+    train = draw_airplanes_and_birds(10_000, seed=0)
+    val = draw_airplanes_and_birds(1_000, seed=1)
+    for split in (train, val):
+        split.targets = torch.tensor([targets["airplane"], targets["bird"]])[split.targets]
+    notice = notice or "training on GENERATED drawings, not on real images"
+    return Classification("generated", None, classes, train, val, notice)

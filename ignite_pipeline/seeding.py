@@ -1,0 +1,105 @@
+"""Randomness as a pure function of position: where a run is decides what it draws, not how it got there."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+# One stream for each use, so that equal positions in two of them draw unrelated numbers.
+ORDER_STREAM, SAMPLE_STREAM, STEP_STREAM = range(3)
+
+_MASK = (1 << 64) - 1
+
+
+def position_seed(seed: int, *position: int) -> int:
+    """Hash ``seed`` and a position to a seed in [0, 2**63).
+
+    Each integer goes through the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable
+    pseudorandom number generators", OOPSLA 2014), so that neighbouring positions give unrelated seeds.
+
+    >>> position_seed(0, 1, 2) == position_seed(0, 1, 2)
+    True
+    >>> len({position_seed(0, epoch, index) for epoch in range(100) for index in range(100)})
+    10000
+    """
+    state = seed & _MASK
+    for word in (0, *position):
+        state = ((state ^ (word & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the generators that transforms draw from (torch on the CPU, random, numpy); restore them after.
+
+    >>> before = torch.get_rng_state()
+    >>> with seeded(7):
+    ...     a = torch.rand(1), random.random(), np.random.rand()
+    >>> with seeded(7):
+    ...     b = torch.rand(1), random.random(), np.random.rand()
+    >>> a == b and torch.equal(before, torch.get_rng_state())
+    True
+    """
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    # torch.manual_seed costs forty times as much: it also queues a seed for every absent GPU.
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
+
+
+class ReseedEachIteration:
+    """Seed torch's default generators from ``(seed, iteration, rank)`` before every step.
+
+    Dropout, noise and batch transforms then draw the same numbers in a resumed run as in one that
+    was never stopped. ``random`` and ``numpy.random`` are left alone: they would cost 16 µs more.
+
+    >>> trainer = Engine(lambda engine, batch: torch.rand(()).item())
+    >>> _ = ReseedEachIteration(0).attach(trainer)
+    >>> first, again = trainer.run([1]).output, trainer.run([1]).output
+    >>> first == again
+    True
+    """
+
+    def __init__(self, seed: int, *, rank: int = 0, device: torch.device | str = "cpu") -> None:
+        self.seed, self.rank = seed, rank
+        self._seeders: list[Callable[[int], object]] = [torch.default_generator.manual_seed]
+        device = torch.device(device)
+        if device.type == "cuda":
+            torch.cuda.init()
+            index = torch.cuda.current_device() if device.index is None else device.index
+            self._seeders.append(torch.cuda.default_generators[index].manual_seed)
+        elif device.type == "mps":
+            self._seeders.append(torch.mps.manual_seed)
+
+    def attach(self, engine: Engine) -> "ReseedEachIteration":
+        """Register on ``ITERATION_STARTED`` and return self."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self.reseed)
+        return self
+
+    def reseed(self, engine: Engine) -> None:
+        """Seed for the iteration that is about to run."""
+        seed = position_seed(self.seed, STEP_STREAM, engine.state.iteration, self.rank)
+        for manual_seed in self._seeders:
+            manual_seed(seed)
+
+
+def make_deterministic() -> None:
+    """Ask torch for kernels that give the same bits every time; call it before the first use of a GPU."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Clearing every new tensor would only hide reads of uninitialised memory, at a price.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,258 @@
+"""What every script needs to begin: its options, its device, and a run directory that is new or resumed."""
+
+import argparse
+import copy
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from handlers import create_run, load_newest, read_config, update_config
+from handlers.record import refuse_existing_run
+
+# What may be given anew when a run is resumed: none of these changes what it computes so far.
+RESUMABLE = ("resume", "num_workers", "visdom", "checkpoint_every_s", "epochs", "max_iterations", "device")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+@contextmanager
+def bad_input_exits() -> Iterator[None]:
+    """Report a ``ValueError`` or ``OSError`` in one line and exit with status 2: around what reads input."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def number(
+    kind: Callable[[str], Any],
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+) -> Callable[[str], Any]:
+    """Return an option's type: a finite number within bounds."""
+    bounds = [
+        f"{word} {bound}"
+        for word, bound in (("above", above), ("at least", least), ("below", below))
+        if bound is not None
+    ]
+    wanted = f"must be {'a whole number' if kind is int else 'a number'} {' and '.join(bounds)}"
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}") from None
+        fits = (
+            (above is None or value > above)
+            and (least is None or value >= least)
+            and (below is None or value < below)
+        )
+        if not fits or abs(value) == float("inf") or value != value:
+            raise argparse.ArgumentTypeError(f"{wanted}, got {text}")
+        return value
+
+    return parse
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every training script has."""
+    group = parser.add_argument_group("the run")
+    group.add_argument(
+        "--seed",
+        type=number(int, least=0),
+        default=0,
+        help="decides every random draw (default: %(default)s)",
+    )
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    group.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help="auto is bf16 where the device computes in it, else fp32 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--num-workers",
+        type=number(int, least=0),
+        default=0,
+        help="processes that load data; 0 loads in this one (default: %(default)s)",
+    )
+    group.add_argument("--output", metavar="DIR", help="run directory (default: runs/TASK/TIME-SEED)")
+    group.add_argument("--resume", metavar="DIR", help="go on with the run in DIR, with its own options")
+    group.add_argument(
+        "--max-iterations", type=number(int, least=1), help="end after so many (default: all epochs)"
+    )
+    group.add_argument(
+        "--checkpoint-every-s",
+        type=number(float, above=0),
+        default=60.0,
+        metavar="SECONDS",
+        help="save inside long epochs too (default: %(default)s)",
+    )
+    group.add_argument("--visdom", choices=("off",), default="off", help="live board (default: %(default)s)")
+
+
+def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options: those given and the defaults, or, with ``--resume``, those that the run has."""
+    options = parser.parse_args(argv)
+    if options.resume is None:
+        return options
+    stored = read_config(options.resume).get("options", {})
+    given = vars(_without_defaults(parser).parse_args(argv))
+    for name, value in given.items():
+        if name not in RESUMABLE and stored.get(name) != value:
+            raise ValueError(
+                f"{_flag(name)} {value} contradicts the run in {options.resume}, which has {stored.get(name)};"
+                " leave it out to resume, or start a new run"
+            )
+    for name in ("epochs", "max_iterations"):
+        if name in given and stored.get(name) is not None and given[name] < stored[name]:
+            raise ValueError(
+                f"{_flag(name)} {given[name]} is less than the run's {stored[name]}; give at least that"
+            )
+    # --visdom, say, may be newer than the run.
+    return argparse.Namespace(**{**vars(options), **stored, **given})
+
+
+def _without_defaults(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    bare = copy.deepcopy(parser)
+    for action in bare._actions:
+        action.default = argparse.SUPPRESS
+    return bare
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:  # each backend raises its own
+        raise ValueError(f"--device {name} is not there ({str(error).splitlines()[0]}); try cpu") from error
+    return device
+
+
+class Run:
+    """A run directory with the options it was opened with, and the checkpoint to go on from, if any."""
+
+    def __init__(self, task: str, options: argparse.Namespace) -> None:
+        self.task, self.options = task, options
+        self.resumed = options.resume is not None
+        self.checkpoint: dict[str, Any] | None = None
+        if self.resumed:
+            self.directory = Path(options.resume)
+            self.checkpoint = load_newest(self.directory / "checkpoints")
+            # Sums in another order are other bits: a run keeps the number of threads that it began with.
+            torch.set_num_threads(read_config(self.directory)["threads"])
+        else:
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            self.directory = Path(options.output or f"runs/{task}/{stamp}-{options.seed}")
+            refuse_existing_run(self.directory)
+
+    @property
+    def iteration(self) -> int:
+        """The iteration to go on from; 0 in a new run."""
+        return 0 if self.checkpoint is None else self.checkpoint["engine"]["iteration"]
+
+    def write_config(self, dataset: dict[str, Any]) -> None:
+        """Make the directory and its ``config.json``, or note in it that the run is resumed."""
+        options = {**vars(self.options), "resume": None, "output": str(self.directory)}
+        if self.resumed:
+            config = read_config(self.directory)
+            if dataset != config["dataset"]:
+                raise ValueError(
+                    f"the data is not what the run began with: {dataset}, not {config['dataset']}"
+                )
+            began_on = config["options"]["device"]
+            if options["device"] != began_on:
+                _say(f"--device {options['device']}, not {began_on}: bits may differ from here on")
+            config["options"] = options
+            update_config(self.directory, config)
+            return
+        try:
+            create_run(
+                self.directory,
+                {
+                    "task": self.task,
+                    "options": options,
+                    "dataset": dataset,
+                    "command_line": sys.argv,
+                    "versions": _versions(),
+                    "threads": torch.get_num_threads(),
+                    "git_revision": _git_revision(),
+                },
+            )
+        except OSError as error:
+            raise ValueError(
+                f"--output {self.directory} cannot be written: {error.strerror or error}"
+            ) from error
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Say at the end how the run went, or how to go on with it after an interrupt (exit status 130)."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            _say(f"interrupted; go on with --resume {self.directory}")
+            sys.exit(130)
+        summary = json.loads((self.directory / "summary.json").read_text())
+        timing, best = summary["timing"], summary["best"]
+        words = [
+            f"{summary['iterations']} iterations in {timing['wall_s']:.0f} s",
+            f"{summary['images_per_s']:,.0f} images/s",
+            timing["verdict"],
+            *(f"{name} {summary['final'][name]:.4f}" for name in [best and best["metric"]] if name),
+            str(self.directory / "report.png"),
+        ]
+        print(" · ".join(words))
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("ignite_pipeline", "torch", "torchvision", "pytorch-ignite", "numpy", "pillow"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _git_revision() -> str | None:
+    command = ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def say_notice(notice: str | None) -> None:
+    """Print a notice that nobody can miss."""
+    if notice:
+        _say(f"\n{'!' * len(notice)}\n{notice}\n{'!' * len(notice)}\n")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

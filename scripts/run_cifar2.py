@@ -1,0 +1,246 @@
+"""Train a classifier of two (or more) classes of CIFAR-10: airplanes against birds.
+
+python scripts/run_cifar2.py                                   # the quick residual net
+python scripts/run_cifar2.py --model conv                      # the book's convolutional net and recipe
+python scripts/run_cifar2.py --resume runs/cifar2/...          # go on with a run that was stopped
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from ignite.engine import Engine
+from ignite.metrics import Accuracy, Loss
+from torch import nn
+
+from handlers import (
+    Checkpoints,
+    EvaluateEachEpoch,
+    FetchComputeTimer,
+    LearningRate,
+    ProgressLine,
+    Record,
+    StepMeans,
+    StopOnNonFinite,
+)
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip
+from ignite_pipeline.data.cifar2 import cifar2
+from ignite_pipeline.data.loading import endless_loader, ordered_loader
+from ignite_pipeline.models.classifiers import CLASSIFIERS
+from ignite_pipeline.precision import Precision, resolve_precision
+from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
+from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
+
+from launching import (
+    Parser,
+    Run,
+    add_run_options,
+    bad_input_exits,
+    number,
+    parse_options,
+    resolve_device,
+    say_notice,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained unless options say otherwise."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    momentum: float = 0.0
+    warmup: float | None = (
+        None  # share of the run in which the rate rises, to fall to 0 after; None: constant
+    )
+    augment: bool = False  # crop and flip in training, average over mirror images in validation
+
+
+BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
+RECIPES = {
+    "resnet": Recipe(
+        epochs=25,
+        batch_size=128,
+        lr=0.2,
+        weight_decay=5e-4,
+        label_smoothing=0.1,
+        momentum=0.9,
+        warmup=0.25,
+        augment=True,
+    ),
+    "conv": BOOK,
+    "fully-connected": BOOK,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this script's options."""
+    parser = Parser(description="Train a classifier of two or more classes of CIFAR-10.")
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data-root", metavar="DIR", help="CIFAR-10 files or a folder tree (default: data, downloaded)"
+    )
+    data.add_argument(
+        "--dataset",
+        choices=("auto", "cifar10", "folder", "generated"),
+        default="auto",
+        help="auto takes the first of the others that is there (default: %(default)s)",
+    )
+    data.add_argument(
+        "--classes",
+        nargs="+",
+        default=["airplane", "bird"],
+        metavar="NAME",
+        help="two or more (default: airplane bird)",
+    )
+    model = parser.add_argument_group("model and recipe")
+    model.add_argument(
+        "--model",
+        choices=tuple(CLASSIFIERS),
+        default="resnet",
+        help="two of them are the book's (default: %(default)s)",
+    )
+    add = partial(model.add_argument, default=None)
+    add("--epochs", type=number(int, least=1), help=defaults("epochs"))
+    add("--batch-size", type=number(int, least=1), help=defaults("batch_size"))
+    add("--lr", type=number(float, above=0), help=f"peak learning rate {defaults('lr')}")
+    add("--weight-decay", type=number(float, least=0), help=defaults("weight_decay"))
+    add("--label-smoothing", type=number(float, least=0, below=1), help=defaults("label_smoothing"))
+    add_run_options(parser)
+    return parser
+
+
+def defaults(name: str) -> str:
+    """Return an option's default in each recipe, in words."""
+    return (
+        "(default: "
+        + ", ".join(f"{model} {getattr(recipe, name)}" for model, recipe in RECIPES.items())
+        + ")"
+    )
+
+
+def build_optimizer(
+    model: nn.Module, options: argparse.Namespace, recipe: Recipe, iterations: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return SGD and a schedule over ``iterations``: up to the peak, then down to 0, in straight lines."""
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=options.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        weight_decay=options.weight_decay,
+        fused=True,
+    )
+
+    def factor(iteration: int) -> float:
+        if recipe.warmup is None:
+            return 1.0
+        rise = recipe.warmup * iterations
+        return max(0.0, min((iteration + 1) / rise, (iterations - iteration) / (iterations - rise)))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, from options to summary, in the order in which things run."""
+    with bad_input_exits():
+        options = parse_options(parser(), argv)
+        recipe = RECIPES[options.model]
+        for name in ("epochs", "batch_size", "lr", "weight_decay", "label_smoothing"):
+            if getattr(options, name) is None:
+                setattr(options, name, getattr(recipe, name))
+        make_deterministic()
+        device = resolve_device(options.device)
+        options.device, options.precision = str(device), resolve_precision(options.precision, device)
+        run = Run("cifar2", options)
+        data = cifar2(options.data_root, classes=options.classes, dataset=options.dataset)
+        train_loader = endless_loader(
+            data.train,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            start_iteration=run.iteration,
+            num_workers=options.num_workers,
+            pin_memory=device.type == "cuda",
+        )
+        normalize = Normalize(*data.train.channel_statistics())
+        run.write_config(data.describe())
+    say_notice(data.notice)
+
+    torch.manual_seed(options.seed)
+    model = CLASSIFIERS[options.model](len(data.classes)).to(device, memory_format=torch.channels_last)
+    optimizer, schedule = build_optimizer(model, options, recipe, options.epochs * len(train_loader))
+    precision = Precision(options.precision, device)
+    loss_fn = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
+    augment = [RandomCrop(padding=4), RandomHorizontalFlip()] if recipe.augment else []
+
+    trainer = Engine(
+        supervised_step(
+            model,
+            optimizer,
+            loss_fn,
+            device=device,
+            transform=nn.Sequential(*augment, normalize).to(device),
+            schedule=schedule,
+            precision=precision,
+            metrics={"accuracy": accuracy},
+        )
+    )
+    evaluator = Engine(
+        evaluation_step(
+            model, device=device, transform=normalize.to(device), precision=precision, mirror=recipe.augment
+        )
+    )
+    Accuracy().attach(evaluator, "accuracy")
+    Loss(loss_fn, output_transform=lambda output: (output["y_pred"], output["y"])).attach(evaluator, "loss")
+
+    # Attachment order is execution order: measure, evaluate, record, save, show.
+    timer = FetchComputeTimer().attach(trainer).watch(evaluator, trainer)
+    ReseedEachIteration(options.seed, device=device).attach(trainer)
+    means = StepMeans().attach(trainer)
+    LearningRate(optimizer).attach(trainer)
+    StopOnNonFinite().attach(trainer)
+    EvaluateEachEpoch(evaluator, ordered_loader(data.val, batch_size=500)).attach(trainer)
+    record = Record(
+        run.directory,
+        timer=timer,
+        batch_size=options.batch_size,
+        models=(model,),
+        dataset=data.describe(),
+        best="val/accuracy",
+    ).attach(trainer)
+    checkpoints = Checkpoints(
+        run.directory / "checkpoints",
+        {
+            "model": model,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "precision": precision,
+            "means": means,
+            "timer": timer,
+        },
+        every_s=options.checkpoint_every_s,
+        score="val/accuracy",
+    ).attach(trainer)
+    ProgressLine(
+        metrics={"train/loss": "loss", "train/accuracy": "accuracy", "val/accuracy": "validation accuracy"},
+        timer=timer,
+        batch_size=options.batch_size,
+        label="GENERATED data" if data.name == "generated" else "",
+    ).attach(trainer)
+
+    iterations = min(options.epochs * len(train_loader), options.max_iterations or sys.maxsize)
+    if run.checkpoint is not None:
+        checkpoints.restore(trainer, run.checkpoint)
+    with run.closing(), record:
+        if trainer.state.iteration < iterations:
+            trainer.run(train_loader, max_iters=iterations, epoch_length=len(train_loader))
+
+
+if __name__ == "__main__":
+    main()
