@@ -17,7 +17,7 @@ class FetchComputeTimer:
     - ``fetch``: from ``GET_BATCH_STARTED`` to ``GET_BATCH_COMPLETED``, waiting for the loader;
     - ``compute``: the step function;
     - ``evaluate``: runs of the engines given to `watch`;
-    - ``first_batch``: the first fetch after a start, in which workers start and caches are cold;
+    - ``first_batch``: from a start to the first batch, in which workers start and caches are cold;
     - ``handlers``: all the rest, which is event handlers and the engine itself.
 
     Attach it before all other handlers, so that theirs are not counted as the step. At the end of an
@@ -31,7 +31,7 @@ class FetchComputeTimer:
     >>> _ = timer.attach(trainer)
     >>> _ = trainer.run([1, 2, 3])
     >>> timer.seconds
-    {'fetch': 2, 'compute': 3, 'handlers': 7, 'evaluate': 0, 'first_batch': 1}
+    {'fetch': 2, 'compute': 3, 'handlers': 7, 'evaluate': 0, 'first_batch': 2}
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -40,7 +40,7 @@ class FetchComputeTimer:
         self.iterations = 0
         self._epoch_start = dict(self.seconds)
         self._mark = 0.0
-        self._fetch_part = "first_batch"
+        self._awaits_first_batch = True
 
     def attach(self, engine: Engine) -> "FetchComputeTimer":
         """Register on the engine's events and return self."""
@@ -73,10 +73,14 @@ class FetchComputeTimer:
 
     def _start(self, engine: Engine) -> None:
         # Registered now to come after everybody else's: their work is neither fetch nor step.
-        for event in (Events.GET_BATCH_STARTED, Events.ITERATION_STARTED):
-            if not engine.has_event_handler(self._charge_handlers, event):
-                engine.add_event_handler(event, self._charge_handlers)
-        self._fetch_part = "first_batch"
+        for event, handler in (
+            (Events.EPOCH_STARTED, self._charge_handlers),
+            (Events.GET_BATCH_STARTED, self._start_fetch),
+            (Events.ITERATION_STARTED, self._charge_handlers),
+        ):
+            if not engine.has_event_handler(handler, event):
+                engine.add_event_handler(event, handler)
+        self._awaits_first_batch = True
         self._mark = self.clock()
 
     def _start_epoch(self, engine: Engine) -> None:
@@ -84,9 +88,13 @@ class FetchComputeTimer:
         if not resumed_inside:
             self._epoch_start = dict(self.seconds)
 
+    def _start_fetch(self, engine: Engine) -> None:
+        # The engine has just made the loader's iterator, and with it the workers.
+        self._charge("first_batch" if self._awaits_first_batch else "handlers")
+
     def _end_fetch(self, engine: Engine) -> None:
-        self._charge(self._fetch_part)
-        self._fetch_part = "fetch"
+        self._charge("first_batch" if self._awaits_first_batch else "fetch")
+        self._awaits_first_batch = False
 
     def _end_step(self, engine: Engine) -> None:
         self._charge("compute")

@@ -95,7 +95,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="processes that load data; 0 loads in this one (default: %(default)s)",
     )
-    group.add_argument("--output", metavar="DIR", help="run directory (default: runs/TASK/TIME-SEED)")
+    group.add_argument(
+        "--output", metavar="DIR", type=os.path.abspath, help="run directory (default: runs/TASK/TIME-SEED)"
+    )
     group.add_argument("--resume", metavar="DIR", help="go on with the run in DIR, with its own options")
     group.add_argument(
         "--max-iterations", type=number(int, least=1), help="end after so many (default: all epochs)"
@@ -118,10 +120,10 @@ def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -
     stored = read_config(options.resume).get("options", {})
     given = vars(_without_defaults(parser).parse_args(argv))
     for name, value in given.items():
-        if name not in RESUMABLE and stored.get(name) != value:
+        if name not in RESUMABLE and value not in (stored.get(name), "auto"):
             raise ValueError(
-                f"{_flag(name)} {value} contradicts the run in {options.resume}, which has {stored.get(name)};"
-                " leave it out to resume, or start a new run"
+                f"{_flag(name)} {value} contradicts the run in {options.resume}, which has"
+                f" {stored.get(name)}; leave it out to resume, or start a new run"
             )
     for name in ("epochs", "max_iterations"):
         if name in given and stored.get(name) is not None and given[name] < stored[name]:
@@ -179,13 +181,15 @@ class Run:
 
     def write_config(self, dataset: dict[str, Any]) -> None:
         """Make the directory and its ``config.json``, or note in it that the run is resumed."""
-        options = {**vars(self.options), "resume": None, "output": str(self.directory)}
+        options = {**vars(self.options), "resume": None, "output": os.path.abspath(self.directory)}
         if self.resumed:
             config = read_config(self.directory)
-            if dataset != config["dataset"]:
-                raise ValueError(
-                    f"the data is not what the run began with: {dataset}, not {config['dataset']}"
-                )
+            for name, value in dataset.items():
+                if value != config["dataset"][name]:
+                    raise ValueError(
+                        f"--resume {self.directory}: the data has changed, {name} was"
+                        f" {config['dataset'][name]} and is {value}"
+                    )
             began_on = config["options"]["device"]
             if options["device"] != began_on:
                 _say(f"--device {options['device']}, not {began_on}: bits may differ from here on")

@@ -6,6 +6,7 @@ python scripts/run_cifar2.py --resume runs/cifar2/...          # go on with a ru
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     parser = Parser(description="Train a classifier of two or more classes of CIFAR-10.")
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--data-root", metavar="DIR", help="CIFAR-10 files or a folder tree (default: data, downloaded)"
+        "--data-root", metavar="DIR", type=os.path.abspath, help="CIFAR-10 files or a folder tree (default: data, downloaded)"
     )
     data.add_argument(
         "--dataset",

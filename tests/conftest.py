@@ -1,0 +1,76 @@
+"""What several test files need: images on disk, a ticking clock, and the run script in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from ignite_pipeline.data.generated import draw_airplanes_and_birds
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+class TickingClock:
+    """Each reading is one second after the one before."""
+
+    def __init__(self) -> None:
+        self.now = -1
+
+    def __call__(self) -> int:
+        self.now += 1
+        return self.now
+
+
+@pytest.fixture
+def ticking_clock() -> TickingClock:
+    return TickingClock()
+
+
+def write_tree(root: Path, splits: dict[str, int], side: int = 32) -> Path:
+    for number, (split, count) in enumerate(splits.items()):
+        drawn = draw_airplanes_and_birds(2 * count, seed=number, side=side)
+        for index, (image, target) in enumerate(zip(drawn.images, drawn.targets.tolist(), strict=True)):
+            folder = root / split / ("airplane", "bird")[target]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{index:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def image_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """32 training and 8 validation images of each of two classes, as PNG files; not to be written to."""
+    return write_tree(tmp_path_factory.mktemp("images"), {"train": 32, "val": 8})
+
+
+@pytest.fixture(scope="session")
+def real_cifar2() -> Path:
+    """CIFAR-10's airplanes and birds as JPEG files, where IGNITE_PIPELINE_CIFAR2 says that they are."""
+    root = os.environ.get("IGNITE_PIPELINE_CIFAR2")
+    if root is None:
+        pytest.skip("IGNITE_PIPELINE_CIFAR2 names no folder of real images")
+    return Path(root)
+
+
+@pytest.fixture
+def start_script() -> Callable[..., subprocess.Popen[str]]:
+    """Start a script in a process of its own."""
+
+    def start(name: str, *args: object) -> subprocess.Popen[str]:
+        command = [sys.executable, str(SCRIPTS / name), *map(str, args)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+@pytest.fixture(autouse=True)
+def _restore_torch() -> object:
+    """Undo what a script sets for its whole process."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)

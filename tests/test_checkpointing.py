@@ -1,0 +1,200 @@
+import errno
+import logging
+import os
+import shutil
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from handlers import Checkpoints, load_newest, model_sha256
+from handlers.checkpointing import load_checkpoint
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+def train(directory, model, *, epochs=4, scores=(), **options):
+    trainer = Engine(lambda engine, batch: model(torch.randn(5, 3)))
+    if scores:
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED,
+            lambda: trainer.state.metrics.update(score=scores[trainer.state.epoch - 1]),
+        )
+        options["score"] = "score"
+    checkpoints = Checkpoints(directory, {"model": model}, **options).attach(trainer)
+    trainer.run([0] * 5, max_epochs=epochs)
+    return checkpoints
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def files(*iterations):
+    return [f"checkpoint_{iteration:08d}.pt" for iteration in iterations]
+
+
+def test_the_newest_stay(tmp_path, model):
+    train(tmp_path, model, keep=2)
+    assert names(tmp_path) == files(15, 20)
+
+
+@pytest.mark.parametrize(
+    ("scores", "maximize", "kept"),
+    [
+        ((0.1, 0.9, 0.2, 0.3), True, (10, 20)),
+        ((0.1, 0.9, 0.2, 0.3), False, (5, 20)),
+        ((float("nan"), 0.2, 0.1, 0.1), True, (10, 20)),
+        ((0.5, 0.5, 0.5, 0.5), True, (5, 20)),
+    ],
+)
+def test_the_best_stays_and_nan_is_never_best(tmp_path, model, scores, maximize, kept):
+    train(tmp_path, model, keep=1, scores=scores, maximize=maximize)
+    assert names(tmp_path) == files(*kept)
+
+
+def test_every_run_can_be_resumed_from_its_start(tmp_path, model):
+    trainer = Engine(lambda engine, batch: 1 / 0)
+    trainer.logger.disabled = True
+    Checkpoints(tmp_path, {"model": model}).attach(trainer)
+    with pytest.raises(ZeroDivisionError):
+        trainer.run([0])
+    assert load_newest(tmp_path)["engine"]["iteration"] == 0
+
+
+def test_saves_inside_an_epoch_leave_its_last_iteration_to_the_end_of_the_epoch(tmp_path, model):
+    seconds = iter(range(1000))
+    saved = []
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints = Checkpoints(tmp_path, {"model": model}, every_s=3, clock=lambda: next(seconds))
+    checkpoints.attach(trainer)
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: saved.append(load_newest(tmp_path)["engine"]["iteration"])
+    )
+    trainer.run([0] * 6, max_epochs=2)
+    assert saved == [0, 0, 3, 3, 3, 3, 6, 6, 9, 9, 9, 9]
+
+
+def test_restoring_puts_everything_back(tmp_path, model):
+    checkpoints = train(tmp_path, model, scores=(0.1, 0.9, 0.2, 0.3))
+    before = model_sha256(model)
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    resumed = Engine(lambda engine, batch: None)
+    again = Checkpoints(tmp_path, {"model": model}, score="score").attach(resumed)
+    again.restore(resumed, load_newest(tmp_path))
+    assert model_sha256(model) == before
+    assert again._best == checkpoints._best == (0.9, 10)
+    assert (resumed.state.iteration, resumed.state.epoch) == (20, 4)
+    assert resumed.state.metrics == {"score": 0.3}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "bit flipped", "empty", "foreign", "pickle"])
+def test_a_damaged_newest_file_is_passed_over_and_named(tmp_path, model, damage, caplog):
+    train(tmp_path, model)
+    newest = tmp_path / files(20)[0]
+    data = newest.read_bytes()
+    if damage == "truncated":
+        newest.write_bytes(data[: len(data) // 2])
+    elif damage == "bit flipped":
+        weight = load_checkpoint(newest)["objects"]["model"]["0.weight"].numpy().tobytes()
+        place = data.index(weight) + 5
+        newest.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    elif damage == "empty":
+        newest.write_bytes(b"")
+    elif damage == "foreign":
+        torch.save({"weights": torch.zeros(3)}, newest)
+    else:
+        torch.save({"payload": Attack(), "sha256": ""}, newest)
+    with caplog.at_level(logging.WARNING):
+        assert load_newest(tmp_path)["engine"]["iteration"] == 15
+    assert [record.getMessage().count(newest.name) for record in caplog.records] == [1]
+    assert not os.path.exists("executed")
+
+
+class Attack:
+    """Unpickled without care, it would leave a file."""
+
+    def __reduce__(self):
+        return open, ("executed", "w")
+
+
+def test_the_newest_is_found_by_content_not_by_name(tmp_path, model):
+    train(tmp_path, model)
+    shutil.move(tmp_path / files(15)[0], tmp_path / "zzz.pt")
+    assert load_newest(tmp_path)["engine"]["iteration"] == 20
+
+
+def test_a_damaged_later_file_does_not_push_valid_ones_out(tmp_path, model):
+    checkpoints = train(tmp_path, model, epochs=2)
+    (tmp_path / files(500)[0]).write_bytes(b"damaged")
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints.attach(trainer)
+    trainer.load_state_dict({"iteration": 10, "epoch_length": 5, "max_epochs": 3})
+    trainer.run([0] * 5, max_epochs=3)
+    assert names(tmp_path) == files(10, 15)
+
+
+@pytest.mark.parametrize("where", ["write", "fsync", "rename"])
+def test_a_failed_save_costs_no_older_file_and_does_not_stop_the_run(
+    tmp_path, model, monkeypatch, caplog, where
+):
+    checkpoints = train(tmp_path, model, epochs=1, keep=1)
+    assert names(tmp_path) == files(5)
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = {"write": "torch.save", "fsync": "os.fsync", "rename": "os.replace"}[where]
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints.attach(trainer)
+    trainer.load_state_dict({"iteration": 5, "epoch_length": 5, "max_epochs": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(target, fail)
+        trainer.run([0] * 5, max_epochs=2)
+    assert trainer.state.epoch == 2
+    assert names(tmp_path) == files(5)
+    assert "was not saved ([Errno 28] No space left on device)" in caplog.text
+    checkpoints.save(trainer)
+    assert names(tmp_path) == files(10)
+
+
+def test_a_compiled_model_saves_the_names_of_the_plain_one(tmp_path, model):
+    compiled = torch.compile(model, backend="eager")
+    train(tmp_path, compiled, epochs=1)
+    assert load_newest(tmp_path)["objects"]["model"].keys() == model.state_dict().keys()
+    assert model_sha256(compiled) == model_sha256(model)
+
+
+def test_the_digest_of_a_model_sees_names_types_shapes_and_buffers(model):
+    digests = {model_sha256(model)}
+    model[1].running_mean += 1
+    digests.add(model_sha256(model))
+    digests.add(model_sha256(nn.Sequential(model)))
+    digests.add(model_sha256(model.double()))
+    assert len(digests) == 4
+    same = nn.Linear(2, 3)
+    assert model_sha256(same) == model_sha256(same.to(memory_format=torch.preserve_format))
+
+
+def test_nothing_to_resume_from_is_said(tmp_path):
+    with pytest.raises(ValueError, match="holds no valid checkpoint to resume from"):
+        load_newest(tmp_path)
+
+
+def test_a_checkpoint_of_other_objects_is_refused(tmp_path, model):
+    train(tmp_path, model)
+    engine = Engine(lambda engine, batch: None)
+    with pytest.raises(ValueError, match="differ in optimizer"):
+        Checkpoints(tmp_path, {"model": model, "optimizer": model}).restore(engine, load_newest(tmp_path))
+
+
+@pytest.mark.parametrize(("option", "value"), [("keep", 0), ("every_s", 0)])
+def test_a_bad_argument_is_named(tmp_path, option, value):
+    with pytest.raises(ValueError, match=f"{option} must be .* got {value}"):
+        Checkpoints(tmp_path, {}, **{option: value})

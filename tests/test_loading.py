@@ -1,0 +1,172 @@
+import random
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from ignite_pipeline.data.images import ImageTensors
+from ignite_pipeline.data.loading import PositionSampler, endless_loader, ordered_loader
+
+SIZE, BATCH = 23, 4
+
+
+class Noisy(Dataset):
+    """Each sample is its index and a draw from each generator that transforms use."""
+
+    def __len__(self):
+        return SIZE
+
+    def __getitem__(self, index):
+        return index, torch.rand(()), random.random(), np.random.rand()
+
+
+class NoisyBatches(Noisy):
+    def __getitems__(self, indices):
+        return torch.tensor(indices), torch.rand(len(indices))
+
+
+def images():
+    return ImageTensors(torch.arange(SIZE, dtype=torch.uint8).view(-1, 1, 1, 1), torch.arange(SIZE))
+
+
+DATASETS = {
+    "samples": Noisy(),
+    "batches": NoisyBatches(),
+    "images": images(),
+    "torch": TensorDataset(torch.arange(SIZE), torch.rand(SIZE)),
+    "subset of samples": Subset(Noisy(), range(0, SIZE, 2)),
+    "subset of batches": Subset(images(), range(0, SIZE, 2)),
+}
+
+
+def run(dataset, *, epochs, start=0, **options):
+    """Train an Engine on the loader; return every batch it saw, as lists, and the events that fired."""
+    loader = endless_loader(dataset, batch_size=BATCH, seed=3, start_iteration=start, **options)
+    seen, stops = [], []
+    trainer = Engine(lambda engine, batch: seen.append([part.tolist() for part in batch]))
+    trainer.add_event_handler(Events.DATALOADER_STOP_ITERATION, lambda: stops.append(1))
+    length = len(loader)
+    if start:
+        trainer.load_state_dict({"iteration": start, "epoch_length": length, "max_epochs": epochs})
+    trainer.run(loader, max_epochs=epochs, epoch_length=length)
+    assert not stops
+    return seen
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_any_worker_count_gives_the_same_batches(name):
+    in_process = run(DATASETS[name], epochs=3)
+    for num_workers in (1, 2):
+        assert run(DATASETS[name], epochs=3, num_workers=num_workers) == in_process
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("start", [1, 2, 4, 5, 6])
+def test_a_resumed_run_goes_on_with_the_batch_after_the_last(name, start):
+    whole = run(DATASETS[name], epochs=3)
+    for num_workers in (0, 2):
+        assert run(DATASETS[name], epochs=3, start=start, num_workers=num_workers) == whole[start:]
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_every_epoch_visits_every_index_once_in_an_order_of_its_own(drop_last):
+    batches = run(images(), epochs=4, drop_last=drop_last)
+    per_epoch = len(batches) // 4
+    orders = [
+        [index for _, targets in batches[start : start + per_epoch] for index in targets]
+        for start in range(0, len(batches), per_epoch)
+    ]
+    for order in orders:
+        assert len(order) == len(set(order)) == (SIZE // BATCH * BATCH if drop_last else SIZE)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_a_sample_is_drawn_the_same_whatever_else_is_in_its_batch():
+    def draws(batch_size):
+        loader = endless_loader(Noisy(), batch_size=batch_size, seed=0, drop_last=False)
+        batches = islice(loader, len(loader))
+        return {sample[0]: sample[1:] for batch in batches for sample in zip(*map(list, batch), strict=True)}
+
+    assert {int(k): v for k, v in draws(4).items()} == {int(k): v for k, v in draws(7).items()}
+
+
+def test_a_sample_is_drawn_anew_in_every_epoch():
+    epochs = run(Noisy(), epochs=2)
+    half = len(epochs) // 2
+    first, second = (
+        {i: r for batch in part for i, r in zip(batch[0], batch[1], strict=True)}
+        for part in (epochs[:half], epochs[half:])
+    )
+    common = first.keys() & second.keys()
+    assert common
+    assert all(first[index] != second[index] for index in common)
+
+
+def test_loading_leaves_the_generators_of_the_process_alone():
+    torch.manual_seed(0), random.seed(0), np.random.seed(0)
+    expected = torch.rand(1), random.random(), np.random.rand()
+    torch.manual_seed(0), random.seed(0), np.random.seed(0)
+    batches = iter(endless_loader(Noisy(), batch_size=2, seed=5, generator=torch.Generator()))
+    next(batches)
+    assert (torch.rand(1), random.random(), np.random.rand()) == expected
+
+
+def test_weights_decide_how_often_an_index_comes():
+    sampler = PositionSampler(4, batch_size=4, seed=0, weights=[0, 1, 1, 2])
+    keys = [key for batch in islice(sampler, 1000) for key in batch]
+    counts = np.bincount([index for _, index in keys])
+    assert counts[0] == 0
+    np.testing.assert_allclose(counts / 4000, [0, 0.25, 0.25, 0.5], atol=0.03)
+    assert [key for batch in islice(iter(sampler), 3) for key in batch] == keys[:12]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_the_processes_share_each_global_batch(world_size):
+    def batches(rank, world):
+        sampler = PositionSampler(30, batch_size=6, seed=1, rank=rank, world_size=world)
+        return list(islice(sampler, 12))
+
+    parts = [batches(rank, world_size) for rank in range(world_size)]
+    for alone, *shares in zip(batches(0, 1), *parts, strict=True):
+        assert sorted(key for share in shares for key in share) == sorted(alone)
+        assert {len(share) for share in shares} == {6 // world_size}
+
+
+def test_one_iterator_serves_the_whole_run():
+    starts = []
+
+    class Counted(PositionSampler):
+        def __iter__(self):
+            starts.append(1)
+            return super().__iter__()
+
+    loader = endless_loader(images(), batch_size=BATCH, seed=0)
+    loader.batch_sampler.__class__ = Counted
+    Engine(lambda engine, batch: None).run(loader, max_epochs=5, epoch_length=len(loader))
+    assert len(starts) == 1
+
+
+def test_ordered_loader_visits_everything_in_order():
+    for dataset in (Noisy(), images()):
+        indices = [
+            index for batch in ordered_loader(dataset, batch_size=5) for index in batch[0].flatten().tolist()
+        ]
+        assert indices == list(range(SIZE))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 11}, "batch_size=11 is more than the 10 samples"),
+        ({"batch_size": 2, "start_iteration": -1}, "start_iteration must not be negative"),
+        ({"batch_size": 2, "weights": [1.0]}, "weights must hold one number for each of 10"),
+        ({"batch_size": 2, "rank": 2, "world_size": 2}, r"rank must be in \[0, 2\)"),
+    ],
+)
+def test_a_bad_argument_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        endless_loader(range(10), seed=0, **options)

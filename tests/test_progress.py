@@ -1,0 +1,69 @@
+import io
+import os
+import struct
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from handlers import FetchComputeTimer, ProgressLine
+
+
+def run(stream, *, clock, epochs=2, start=0, **options):
+    trainer = Engine(lambda engine, batch: None)
+    if start:
+        trainer.load_state_dict({"iteration": start, "epoch_length": 4, "max_epochs": epochs})
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: trainer.state.metrics.update({"train/loss": torch.tensor(0.25)})
+    )
+    ProgressLine(metrics={"train/loss": "loss", "val/x": "x"}, stream=stream, clock=clock, **options).attach(
+        trainer
+    )
+    trainer.run([0] * 4, max_epochs=epochs)
+
+
+def test_plain_lines_come_once_an_epoch(ticking_clock):
+    stream = io.StringIO()
+    run(stream, clock=ticking_clock, every_s=1000)
+    assert stream.getvalue().splitlines() == [
+        "epoch 1/2 · loss 0.25 · 00:05 to go",
+        "epoch 2/2 · loss 0.25 · 00:00 to go",
+    ]
+
+
+def test_a_long_epoch_gets_lines_between(ticking_clock):
+    stream = io.StringIO()
+    run(stream, clock=ticking_clock, every_s=2)
+    assert len(stream.getvalue().splitlines()) > 4
+
+
+def test_speed_split_and_label_are_shown(ticking_clock):
+    stream = io.StringIO()
+    timer = FetchComputeTimer()
+    timer.seconds.update(fetch=1.0, compute=9.0)
+    timer.iterations = 100
+    run(stream, clock=ticking_clock, timer=timer, batch_size=64, label="GENERATED data")
+    assert stream.getvalue().startswith(
+        "GENERATED data · epoch 1/2 · loss 0.25 · 640 images/s · data 10% · compute 90%"
+    )
+
+
+def test_a_resumed_run_counts_only_its_own_time(ticking_clock):
+    stream = io.StringIO()
+    run(stream, clock=ticking_clock, start=4, every_s=1000)
+    assert stream.getvalue().splitlines() == ["epoch 2/2 · loss 0.25 · 00:00 to go"]
+
+
+def test_a_terminal_gets_a_bar():
+    fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+    seconds = iter(range(0, 10_000, 10))
+    with os.fdopen(theirs, "w") as stream:
+        run(stream, clock=lambda: next(seconds))
+        stream.flush()
+        text = os.read(ours, 100_000).decode()
+    os.close(ours)
+    last = text.strip().split("\r")[-1]
+    assert last.startswith("epoch 2/2 100%|██████████|")
+    assert last.rstrip().endswith(", loss 0.25")
