@@ -1,0 +1,306 @@
+"""The script as people run it: on image files, killed, resumed, and given bad options."""
+
+import json
+import shutil
+import signal
+import time
+
+import pytest
+import run_cifar2
+from conftest import write_tree
+
+from handlers.record import read_metrics
+
+SMALL = ["--epochs", "3", "--batch-size", "8", "--checkpoint-every-s", "1e-9", "--precision", "fp32"]
+
+
+def train(root, output, *options):
+    run_cifar2.main(["--data-root", str(root), "--output", str(output), *SMALL, *map(str, options)])
+    return summary(output)
+
+
+def summary(directory):
+    return json.loads((directory / "summary.json").read_text())
+
+
+def untimed(directory):
+    return [
+        {name: value for name, value in line.items() if not name.startswith("time/")}
+        for line in read_metrics(directory)
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(image_tree, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed") / "run"
+    train(image_tree, directory)
+    return directory
+
+
+def test_a_run_leaves_everything_behind(undisturbed):
+    found = summary(undisturbed)
+    assert (found["status"], found["epochs"], found["iterations"]) == ("completed", 3, 24)
+    assert {"train/loss", "train/accuracy", "train/lr", "val/accuracy", "val/loss"} == found["final"].keys()
+    assert found["best"]["metric"] == "val/accuracy"
+    assert found["dataset"]["name"] == "folder"
+    assert (found["dataset"]["train"], found["dataset"]["val"]) == (64, 16)
+    assert found["images_per_s"] > 0
+    timing = found["timing"]
+    parts = ("fetch_s", "compute_s", "handlers_s", "evaluate_s", "first_batch_s")
+    assert timing["wall_s"] == pytest.approx(sum(timing[part] for part in parts))
+    config = json.loads((undisturbed / "config.json").read_text())
+    assert config["options"]["lr"] == run_cifar2.RECIPES["resnet"].lr
+    assert config["options"]["device"] == "cpu"
+    assert {"torch", "pytorch-ignite", "python"} <= config["versions"].keys()
+    assert [line["iteration"] for line in read_metrics(undisturbed) if line["kind"] == "epoch"] == [8, 16, 24]
+    assert (undisturbed / "report.png").stat().st_size > 10_000
+    assert not list(undisturbed.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("options", [[], ["--num-workers", 2]])
+def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(
+    image_tree, undisturbed, tmp_path, options
+):
+    again = train(image_tree, tmp_path / "run", *options)
+    assert again["model_sha256"] == summary(undisturbed)["model_sha256"]
+    assert untimed(tmp_path / "run") == untimed(undisturbed)
+
+
+def test_another_seed_gives_other_weights(image_tree, undisturbed, tmp_path):
+    assert (
+        train(image_tree, tmp_path / "run", "--seed", 1)["model_sha256"]
+        != summary(undisturbed)["model_sha256"]
+    )
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_run_killed_in_its_second_epoch_resumes_to_the_same_weights(
+    image_tree, undisturbed, tmp_path, start_script, num_workers
+):
+    directory = tmp_path / "run"
+    process = start_script("run_cifar2.py", "--data-root", image_tree, "--output", directory, *SMALL)
+    in_second_epoch = [
+        directory / "checkpoints" / f"checkpoint_{iteration:08d}.pt" for iteration in range(9, 16)
+    ]
+    while not any(path.exists() for path in in_second_epoch):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (directory / "summary.json").exists()
+    run_cifar2.main(["--resume", str(directory), "--num-workers", str(num_workers)])
+    found = summary(directory)
+    assert (found["status"], found["iterations"]) == ("completed", 24)
+    assert found["model_sha256"] == summary(undisturbed)["model_sha256"]
+    assert untimed(directory) == untimed(undisturbed)
+
+
+@pytest.mark.parametrize("cut", [5, 8, 13])
+def test_a_run_cut_short_goes_on_as_if_it_had_not_been(image_tree, undisturbed, tmp_path, cut):
+    directory = tmp_path / "run"
+    found = train(image_tree, directory, "--max-iterations", cut)
+    assert (found["iterations"], found["epochs"]) == (cut, cut // 8)
+    assert "val/accuracy" in found["final"]
+    run_cifar2.main(["--resume", str(directory), "--max-iterations", "1000"])
+    assert summary(directory)["model_sha256"] == summary(undisturbed)["model_sha256"]
+    assert untimed(directory) == untimed(undisturbed)
+
+
+def test_resuming_a_run_that_is_done_changes_nothing_but_mends_its_summary(undisturbed, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(undisturbed, directory)
+    before = summary(directory)
+    (directory / "summary.json").unlink()
+    run_cifar2.main(["--resume", str(directory)])
+    after = summary(directory)
+    assert {name: after[name] for name in ("status", "iterations", "best", "final", "model_sha256")} == {
+        name: before[name] for name in ("status", "iterations", "best", "final", "model_sha256")
+    }
+    assert untimed(directory) == untimed(undisturbed)
+
+
+def test_more_epochs_may_be_asked_for(undisturbed, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(undisturbed, directory)
+    run_cifar2.main(["--resume", str(directory), "--epochs", "4"])
+    assert summary(directory)["epochs"] == 4
+    assert json.loads((directory / "config.json").read_text())["options"]["epochs"] == 4
+
+
+def test_an_interrupt_says_how_to_go_on(image_tree, tmp_path, start_script):
+    directory = tmp_path / "run"
+    process = start_script(
+        "run_cifar2.py", "--data-root", image_tree, "--output", directory, *SMALL, "--epochs", 100_000
+    )
+    while not (directory / "checkpoints").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"interrupted; go on with --resume {directory}" in error
+    assert "Traceback" not in error
+    assert summary(directory)["status"] == "interrupted"
+
+
+def test_a_diverging_run_fails_and_says_so(image_tree, tmp_path):
+    with pytest.raises(FloatingPointError, match="train/loss is"):
+        train(image_tree, tmp_path / "run", "--lr", "1e30", "--epochs", 20)
+    assert summary(tmp_path / "run")["status"] == "failed"
+
+
+def test_every_model_and_more_classes_train(tmp_path):
+    root = write_tree(tmp_path / "images", {"train": 12, "val": 4})
+    shutil.copytree(root / "train" / "bird", root / "train" / "cat")
+    shutil.copytree(root / "val" / "bird", root / "val" / "cat")
+    for model in run_cifar2.RECIPES:
+        found = train(
+            root,
+            tmp_path / model,
+            "--model",
+            model,
+            "--classes",
+            "cat",
+            "airplane",
+            "bird",
+            "--max-iterations",
+            2,
+        )
+        assert found["dataset"]["classes"] == ["cat", "airplane", "bird"]
+
+
+def test_generated_data_cannot_be_missed(tmp_path, capsys):
+    directory = tmp_path / "run"
+    run_cifar2.main(
+        ["--dataset", "generated", "--epochs", "1", "--max-iterations", "2", "--output", str(directory)]
+    )
+    assert "GENERATED drawings, not on real images" in capsys.readouterr().err
+    for name in ("config.json", "summary.json"):
+        assert "GENERATED" in json.loads((directory / name).read_text())["dataset"]["notice"]
+
+
+def test_help_shows_groups_and_defaults(capsys):
+    with pytest.raises(SystemExit):
+        run_cifar2.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for expected in ("data:", "model and recipe:", "the run:", "--checkpoint-every-s", "(default: 60.0)"):
+        assert expected in text
+    assert "conv 100" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--data-root", "{tmp}/nowhere"], "{tmp}/nowhere: no such folder"),
+        (["--data-root", "{tmp}/empty"], "{tmp}/empty: holds neither cifar-10-batches-py/"),
+        (["--classes", "airplane", "cat"], "no class cat; there are airplane, bird"),
+        (["--classes", "airplane"], "classes must name at least two, got airplane"),
+        (["--data-root", "{tmp}/damaged"], "{tmp}/damaged/train/bird/001.png: not a readable image"),
+        (["--output", "{tmp}/file/run"], "--output {tmp}/file/run cannot be written: Not a directory"),
+        (["--output", "{tmp}/taken"], "{tmp}/taken already holds a run"),
+        (["--batch-size", "1000"], "batch_size=1000 is more than the 64 samples"),
+        (["--device", "cuda:99"], "--device cuda:99 is not there"),
+        (["--device", "toaster"], "--device toaster is not there"),
+        (["--model", "vgg"], "argument --model: invalid choice: 'vgg'"),
+        (["--epochs", "0"], "argument --epochs: must be a whole number at least 1, got 0"),
+        (["--epochs", "2.5"], "argument --epochs: must be a whole number at least 1, got '2.5'"),
+        (["--batch-size", "0"], "argument --batch-size: must be a whole number at least 1, got 0"),
+        (["--lr", "0"], "argument --lr: must be a number above 0, got 0"),
+        (["--lr", "nan"], "argument --lr: must be a number above 0, got nan"),
+        (["--lr", "inf"], "argument --lr: must be a number above 0, got inf"),
+        (["--weight-decay", "-1"], "argument --weight-decay: must be a number at least 0, got -1"),
+        (
+            ["--label-smoothing", "1"],
+            "argument --label-smoothing: must be a number at least 0 and below 1, got 1",
+        ),
+        (["--seed", "-1"], "argument --seed: must be a whole number at least 0, got -1"),
+        (["--num-workers", "-1"], "argument --num-workers: must be a whole number at least 0, got -1"),
+        (["--max-iterations", "0"], "argument --max-iterations: must be a whole number at least 1, got 0"),
+        (["--checkpoint-every-s", "0"], "argument --checkpoint-every-s: must be a number above 0, got 0"),
+    ],
+)
+def test_bad_input_gets_one_line_and_writes_nothing(image_tree, tmp_path, capsys, options, line):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.json").touch()
+    shutil.copytree(image_tree, tmp_path / "damaged")
+    damaged = tmp_path / "damaged" / "train" / "bird" / "001.png"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    before = sorted(tmp_path.rglob("*"))
+    given = [text.format(tmp=tmp_path) for text in options]
+    defaults = ["--data-root", str(image_tree), "--output", str(tmp_path / "run"), *SMALL]
+    with pytest.raises(SystemExit) as stop:
+        run_cifar2.main([*defaults, *given])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert line.format(tmp=tmp_path) in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--lr", "0.5"], "--lr 0.5 contradicts the run in {run}, which has 0.2"),
+        (["--seed", "1"], "--seed 1 contradicts the run"),
+        (["--model", "conv"], "--model conv contradicts the run"),
+        (["--classes", "bird", "airplane"], "--classes ['bird', 'airplane'] contradicts the run"),
+        (["--output", "{run}2"], "--output {run}2 contradicts the run"),
+        (["--epochs", "2"], "--epochs 2 is less than the run's 3"),
+    ],
+)
+def test_options_that_contradict_the_run_are_refused(undisturbed, tmp_path, capsys, options, line):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stop:
+        run_cifar2.main(["--resume", str(run), *(text.format(run=run) for text in options)])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert line.format(run=run) in error
+    assert error.count("\n") == 1
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_options_that_agree_with_the_run_are_not(undisturbed, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    run_cifar2.main(
+        ["--resume", str(run), "--epochs", "3", "--lr", "0.2", "--device", "cpu", "--precision", "auto"]
+    )
+
+
+@pytest.mark.parametrize(
+    "what", ["nothing there", "no config", "no checkpoint", "only a damaged checkpoint", "data"]
+)
+def test_a_directory_that_cannot_be_resumed_is_named(undisturbed, image_tree, tmp_path, capsys, what):
+    run = tmp_path / "run"
+    message = "run: not a run directory, config.json is missing or damaged"
+    if what != "nothing there":
+        shutil.copytree(undisturbed, run)
+    if what == "no config":
+        (run / "config.json").unlink()
+    if what in ("no checkpoint", "only a damaged checkpoint"):
+        for path in (run / "checkpoints").iterdir():
+            path.write_bytes(b"damaged")
+            if what == "no checkpoint":
+                path.unlink()
+        message = "checkpoints: holds no valid checkpoint to resume from"
+    if what == "data":
+        config = json.loads((run / "config.json").read_text())
+        config["dataset"]["train"] = 66
+        (run / "config.json").write_text(json.dumps(config))
+        message = "run: the data has changed, train was 66 and is 64"
+    with pytest.raises(SystemExit) as stop:
+        run_cifar2.main(["--resume", str(run)])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_real_images_are_learnt_in_three_epochs(real_cifar2, tmp_path):
+    directory = tmp_path / "run"
+    run_cifar2.main(["--data-root", str(real_cifar2), "--epochs", "3", "--output", str(directory)])
+    assert summary(directory)["final"]["val/accuracy"] > 0.8
