@@ -27,9 +27,14 @@ class StopOnNonFinite:
 
     def attach(self, engine: Engine) -> "StopOnNonFinite":
         """Register on the engine's events and return self."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.check)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.check_if_due)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
         return self
+
+    def check_if_due(self, engine: Engine) -> None:
+        """Check every ``every_iters`` iterations."""
+        if engine.state.iteration % self.every_iters == 0:
+            self.check(engine)
 
     def check(self, engine: Engine) -> None:
         """Raise if the metric is not finite."""

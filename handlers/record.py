@@ -96,7 +96,7 @@ class Record:
         """Register on the engine's events and return self."""
         self._engine = engine
         engine.add_event_handler(Events.STARTED, self.drop_later_lines)
-        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.write_iteration)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write_iteration_if_due)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write_epoch)
         return self
 
@@ -106,8 +106,10 @@ class Record:
         text = "".join(json.dumps(line) + "\n" for line in kept)
         self._try(write_whole, self.path, lambda file: file.write(text.encode()))
 
-    def write_iteration(self, engine: Engine) -> None:
-        """Append the training metrics."""
+    def write_iteration_if_due(self, engine: Engine) -> None:
+        """Append the training metrics every ``every_iters`` iterations."""
+        if engine.state.iteration % self.every_iters:
+            return
         metrics = engine.state.metrics.items()
         self._append(
             "iteration", engine, {name: value for name, value in metrics if name.startswith("train/")}

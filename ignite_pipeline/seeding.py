@@ -74,7 +74,7 @@ class ReseedEachIteration:
     """
 
     def __init__(self, seed: int, *, rank: int = 0, device: torch.device | str = "cpu") -> None:
-        self.seed, self.rank = seed, rank
+        self.seed = position_seed(seed, STEP_STREAM, rank)
         self._seeders: list[Callable[[int], object]] = [torch.default_generator.manual_seed]
         device = torch.device(device)
         if device.type == "cuda":
@@ -91,7 +91,7 @@ class ReseedEachIteration:
 
     def reseed(self, engine: Engine) -> None:
         """Seed for the iteration that is about to run."""
-        seed = position_seed(self.seed, STEP_STREAM, engine.state.iteration, self.rank)
+        seed = position_seed(self.seed, engine.state.iteration)
         for manual_seed in self._seeders:
             manual_seed(seed)
 

@@ -57,10 +57,10 @@ class Recipe:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     momentum: float = 0.0
-    warmup: float | None = (
-        None  # share of the run in which the rate rises, to fall to 0 after; None: constant
-    )
-    augment: bool = False  # crop and flip in training, average over mirror images in validation
+    # The share of the run in which the learning rate rises, to fall to 0 after it; None keeps it constant.
+    warmup: float | None = None
+    # Crop and flip in training, average over mirror images in validation.
+    augment: bool = False
 
 
 BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
@@ -85,7 +85,10 @@ def parser() -> argparse.ArgumentParser:
     parser = Parser(description="Train a classifier of two or more classes of CIFAR-10.")
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--data-root", metavar="DIR", type=os.path.abspath, help="CIFAR-10 files or a folder tree (default: data, downloaded)"
+        "--data-root",
+        metavar="DIR",
+        type=os.path.abspath,
+        help="CIFAR-10 files or a folder tree (default: data, downloaded)",
     )
     data.add_argument(
         "--dataset",

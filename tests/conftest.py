@@ -1,4 +1,4 @@
-"""What several test files need: images on disk, a ticking clock, and the run script in a process of its own."""
+"""What several test files need: images on disk, a ticking clock, a script in a process of its own."""
 
 import os
 import subprocess

@@ -4,12 +4,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import write_tree
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
+
+from conftest import write_tree
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

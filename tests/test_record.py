@@ -11,7 +11,7 @@ from handlers import FetchComputeTimer, Record, create_run, model_sha256, plot_r
 from handlers.record import read_metrics
 
 
-def trainer_with(directory, *, epochs=2, fail_at=None, error=ValueError("broken"), **options):
+def trainer_with(directory, *, epochs=2, fail_at=None, error=None, **options):
     def step(engine, batch):
         if engine.state.iteration == fail_at:
             raise error

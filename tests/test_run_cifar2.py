@@ -6,10 +6,11 @@ import signal
 import time
 
 import pytest
-import run_cifar2
-from conftest import write_tree
 
 from handlers.record import read_metrics
+
+import run_cifar2
+from conftest import write_tree
 
 SMALL = ["--epochs", "3", "--batch-size", "8", "--checkpoint-every-s", "1e-9", "--precision", "fp32"]
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import torch
 from ignite.engine import Engine
 from torch import nn
@@ -7,7 +9,7 @@ from ignite_pipeline.seeding import ReseedEachIteration, position_seed
 
 def test_seeds_of_neighbouring_positions_share_no_bits_beyond_chance():
     seeds = [position_seed(0, 0, epoch, index) for epoch in range(30) for index in range(30)]
-    flipped = [(a ^ b).bit_count() for a, b in zip(seeds, seeds[1:], strict=False)]
+    flipped = [(a ^ b).bit_count() for a, b in pairwise(seeds)]
     assert 30 < sum(flipped) / len(flipped) < 33
     assert all(0 <= seed < 2**63 for seed in seeds)
 

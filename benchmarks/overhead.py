@@ -1,0 +1,193 @@
+"""What a framework adds to an iteration: an empty step under a plain loop, Ignite, ours and Lightning.
+
+python benchmarks/overhead.py            # make bench
+"""
+
+import argparse
+import io
+import json
+import platform
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine
+from torch import nn
+from tqdm import tqdm
+
+from handlers import (
+    Checkpoints,
+    FetchComputeTimer,
+    LearningRate,
+    ProgressLine,
+    Record,
+    StepMeans,
+    StopOnNonFinite,
+)
+from ignite_pipeline.seeding import ReseedEachIteration
+
+WARM_UP = 500
+
+
+class Batches:
+    """An endless loader that costs next to nothing."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.count))
+
+
+class Terminal(io.StringIO):
+    """Takes what a progress bar draws."""
+
+    def isatty(self) -> bool:
+        """Ask for the bar, not for plain lines."""
+        return True
+
+
+class EmptyStep:
+    """Return the same output every time; note when the warm-up ends and when the last iteration begins."""
+
+    def __init__(self, iterations: int) -> None:
+        self.marks, self.calls = {WARM_UP: 0.0, iterations: 0.0}, 0
+        self.output = {"loss": torch.tensor(1.0), "accuracy": torch.tensor(0.5)}
+
+    def __call__(self, engine: object, batch: object) -> dict[str, torch.Tensor]:
+        self.calls += 1
+        if self.calls in self.marks:
+            self.marks[self.calls] = time.perf_counter()
+        return self.output
+
+    def microseconds(self) -> float:
+        """Return the time from one call to the next."""
+        (first, start), (last, end) = self.marks.items()
+        return (end - start) / (last - first) * 1e6
+
+
+def plain_loop(iterations: int) -> float:
+    """Time a for loop."""
+    step = EmptyStep(iterations)
+    for batch in Batches(iterations):
+        step(None, batch)
+    return step.microseconds()
+
+
+def bare_ignite(iterations: int) -> float:
+    """Time an Engine without handlers."""
+    step = EmptyStep(iterations)
+    Engine(step).run(Batches(iterations))
+    return step.microseconds()
+
+
+def every_default_handler(iterations: int) -> float:
+    """Time an Engine with all handlers that the scripts attach, but for the evaluation after an epoch."""
+    step = EmptyStep(iterations)
+    trainer = Engine(step)
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with tempfile.TemporaryDirectory() as directory:
+        timer = FetchComputeTimer().attach(trainer)
+        ReseedEachIteration(0).attach(trainer)
+        means = StepMeans().attach(trainer)
+        LearningRate(optimizer).attach(trainer)
+        StopOnNonFinite().attach(trainer)
+        record = Record(directory, timer=timer, batch_size=64, models=(model,), report=False).attach(trainer)
+        objects = {"model": model, "optimizer": optimizer, "means": means, "timer": timer}
+        Checkpoints(directory, objects, every_s=60).attach(trainer)
+        shown = {"train/loss": "loss", "train/accuracy": "accuracy"}
+        ProgressLine(metrics=shown, timer=timer, batch_size=64, stream=Terminal()).attach(trainer)
+        with record:
+            trainer.run(Batches(iterations))
+    return step.microseconds()
+
+
+def lightning_switched_off(iterations: int) -> float:
+    """Time a Lightning Trainer without logger, checkpoints, progress bar and model summary."""
+    import lightning
+
+    step = EmptyStep(iterations)
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.layer = nn.Linear(2, 2)
+
+        def training_step(self, batch: object, batch_idx: int) -> None:
+            step(None, batch)
+
+        def configure_optimizers(self) -> None:
+            return None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = lightning.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(Module(), Batches(iterations))
+    return step.microseconds()
+
+
+def contenders() -> dict[str, Callable[[int], float]]:
+    """Return what is measured; Lightning only where it is installed."""
+    found: dict[str, Callable[[int], float]] = {
+        "plain loop": plain_loop,
+        "Ignite, bare": bare_ignite,
+        "ours, every default handler": every_default_handler,
+    }
+    try:
+        found[f"Lightning {version('lightning')}, switched off"] = lightning_switched_off
+    except ModuleNotFoundError:
+        print("Lightning is not installed, so it is not measured: pip install '.[bench]'")
+    return found
+
+
+def main() -> None:
+    """Run the contenders in turn, print their medians and spread, write the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--iterations", type=int, default=20_000, help="per run (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+
+    measured = contenders()
+    times: dict[str, list[float]] = {name: [] for name in measured}
+    for _ in tqdm(range(options.rounds), desc="rounds", leave=False):
+        for name, measure in measured.items():
+            times[name].append(measure(options.iterations))
+
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, Ignite {version('pytorch-ignite')},")
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads; an empty step,")
+    print(f"{options.rounds} runs of {options.iterations:,} iterations each, in turn\n")
+    print(f"| {'':32} | µs an iteration, median (min to max) | over bare Ignite, µs, median of pairs (min to max) |")
+    print("|---|---|---|")
+    bare = times["Ignite, bare"]
+    for name, ours in times.items():
+        over = [a - b for a, b in zip(ours, bare, strict=True)]
+        print(f"| {name:32} | {spread(ours)} | {spread(over) if ours is not bare else '–'} |")
+    if options.json:
+        options.json.write_text(json.dumps(times, indent=2) + "\n")
+
+
+def spread(values: list[float]) -> str:
+    """Return median, least and largest."""
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+if __name__ == "__main__":
+    main()

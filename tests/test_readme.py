@@ -1,0 +1,29 @@
+import re
+from pathlib import Path
+
+import pytest
+import run_cifar2
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_python_block_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(BLOCKS) >= 3
+    namespace: dict[str, object] = {}
+    for block in BLOCKS:
+        exec(block, namespace)
+
+
+@pytest.mark.parametrize("action", run_cifar2.parser()._actions, ids=lambda action: action.dest)
+def test_every_option_of_the_script_stands_in_the_table(action):
+    if action.dest != "help":
+        assert f"| `{action.option_strings[-1]}`" in README
+
+
+def test_every_file_that_is_linked_is_there():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    for link in links:
+        assert (Path(__file__).parent.parent / link).exists(), link
