@@ -171,10 +171,14 @@ def main() -> None:
         for name, measure in measured.items():
             times[name].append(measure(options.iterations))
 
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, Ignite {version('pytorch-ignite')},")
+    print(
+        f"Python {platform.python_version()}, torch {torch.__version__}, Ignite {version('pytorch-ignite')},"
+    )
     print(f"{platform.machine()}, {torch.get_num_threads()} threads; an empty step,")
     print(f"{options.rounds} runs of {options.iterations:,} iterations each, in turn\n")
-    print(f"| {'':32} | µs an iteration, median (min to max) | over bare Ignite, µs, median of pairs (min to max) |")
+    print(
+        f"| {'':32} | µs an iteration, median (min to max) | over bare Ignite, µs, median of pairs (min to max) |"
+    )
     print("|---|---|---|")
     bare = times["Ignite, bare"]
     for name, ours in times.items():

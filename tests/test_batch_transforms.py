@@ -24,6 +24,14 @@ def test_a_crop_without_padding_is_the_image():
     assert torch.equal(RandomCrop(0)(pictures()), pictures())
 
 
+def test_smaller_windows_come_from_everywhere():
+    x = pictures(2000)
+    places = {(top, left): x[0, :, top : top + 6, left : left + 6] for top in range(3) for left in range(3)}
+    torch.manual_seed(0)
+    windows = {window.numpy().tobytes() for window in RandomCrop(0, size=6)(x)}
+    assert windows == {place.contiguous().numpy().tobytes() for place in places.values()}
+
+
 def test_images_of_unequal_sides_keep_their_shape():
     x = torch.randint(256, (5, 1, 6, 11), dtype=torch.uint8)
     assert RandomCrop(2)(x).shape == x.shape
@@ -56,6 +64,7 @@ def test_normalize_gives_mean_zero_and_deviation_one():
     [
         (lambda: RandomCrop(-1), "padding must not be negative, got -1"),
         (lambda: RandomCrop(8)(pictures()), "padding=8 must be less than the image's side, 8"),
+        (lambda: RandomCrop(1, size=11)(pictures()), "size=11 must be at most the padded side, 10"),
         (lambda: RandomHorizontalFlip(1.5), r"p must be in \[0, 1\], got 1.5"),
         (lambda: Normalize([0.5], [0.0]), "std must be positive"),
     ],

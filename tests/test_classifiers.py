@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ignite_pipeline.models.classifiers import CLASSIFIERS, resnet9
+from ignite_pipeline.models.classifiers import CLASSIFIERS, residual_net
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -21,4 +21,4 @@ def test_the_books_nets_have_the_books_size(name, parameters):
 
 
 def test_width_scales_the_residual_net():
-    assert resnet9(width=4)[-1].in_features * 2 == resnet9(width=8)[-1].in_features
+    assert residual_net(width=4)[-1].in_features * 2 == residual_net(width=8)[-1].in_features

@@ -20,7 +20,7 @@ from handlers import (
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip
 from ignite_pipeline.data.images import ImageTensors
 from ignite_pipeline.data.loading import endless_loader
-from ignite_pipeline.models.classifiers import resnet9
+from ignite_pipeline.models.classifiers import residual_net
 from ignite_pipeline.precision import Precision
 from ignite_pipeline.seeding import ReseedEachIteration
 from ignite_pipeline.steps import accuracy, supervised_step
@@ -48,7 +48,7 @@ def train(tmp_path, iterations, wrap=lambda step: step):
     tmp_path.mkdir(exist_ok=True)
     dataset = ImageTensors(torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8), torch.arange(64) % 2)
     loader = endless_loader(dataset, batch_size=8, seed=0)
-    model = resnet9(width=2)
+    model = residual_net(width=4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
     step = supervised_step(
         model,

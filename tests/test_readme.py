@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 import run_cifar2
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

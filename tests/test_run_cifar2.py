@@ -243,7 +243,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(image_tree, tmp_path, capsys
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--lr", "0.5"], "--lr 0.5 contradicts the run in {run}, which has 0.2"),
+        (["--lr", "0.5"], "--lr 0.5 contradicts the run in {run}, which has 0.3"),
         (["--seed", "1"], "--seed 1 contradicts the run"),
         (["--model", "conv"], "--model conv contradicts the run"),
         (["--classes", "bird", "airplane"], "--classes ['bird', 'airplane'] contradicts the run"),
@@ -268,7 +268,7 @@ def test_options_that_agree_with_the_run_are_not(undisturbed, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
     run_cifar2.main(
-        ["--resume", str(run), "--epochs", "3", "--lr", "0.2", "--device", "cpu", "--precision", "auto"]
+        ["--resume", str(run), "--epochs", "3", "--lr", "0.3", "--device", "cpu", "--precision", "auto"]
     )
 
 

@@ -12,37 +12,41 @@ from torch import Tensor, nn
 
 
 class RandomCrop(nn.Module):
-    """Pad by reflection, then cut each image ``(B, C, H, W)`` back to its size at a place of its own.
+    """Pad by reflection, then cut from each image ``(B, C, H, W)`` a window at a place of its own.
+
+    The window has the image's size, or ``size`` × ``size``.
 
     >>> x = torch.arange(2 * 3 * 8 * 8, dtype=torch.uint8).view(2, 3, 8, 8)
-    >>> RandomCrop(padding=2)(x).shape
-    torch.Size([2, 3, 8, 8])
+    >>> RandomCrop(padding=2)(x).shape, RandomCrop(padding=0, size=6)(x).shape
+    (torch.Size([2, 3, 8, 8]), torch.Size([2, 3, 6, 6]))
     """
 
-    def __init__(self, padding: int) -> None:
+    def __init__(self, padding: int, *, size: int | None = None) -> None:
         super().__init__()
         if padding < 0:
             raise ValueError(f"padding must not be negative, got {padding}")
-        self.padding = padding
+        self.padding, self.size = padding, size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a crop of each image, of the same shape and type."""
-        batch, _, height, width = x.shape
-        p = self.padding
-        if p >= min(height, width):
-            raise ValueError(f"padding={p} must be less than the image's side, {min(height, width)}")
-        tops, lefts = torch.randint(2 * p + 1, (2, batch)).to(x.device, non_blocking=True)
-        padded = x.index_select(2, _reflected(height, p, x.device)).index_select(
-            3, _reflected(width, p, x.device)
-        )
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-        return windows[torch.arange(batch, device=x.device), :, tops, lefts]
+        """Return a window of each image, of the same type."""
+        _, channels, height, width = x.shape
+        rows = self._windows(height, len(x), x.device)
+        columns = self._windows(width, len(x), x.device)
+        # The padding is in the indices, which costs a fifth of padding the images.
+        x = x.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))
+        return x.gather(3, columns[:, None, None, :].expand(-1, channels, rows.shape[1], -1))
 
-
-def _reflected(side: int, padding: int, device: torch.device) -> Tensor:
-    # F.pad has no reflection for uint8.
-    positions = torch.arange(-padding, side + padding, device=device).abs()
-    return torch.where(positions < side, positions, 2 * (side - 1) - positions)
+    def _windows(self, side: int, count: int, device: torch.device) -> Tensor:
+        """Return the indices ``(count, size)`` of a random window in each of ``count`` padded sides."""
+        p, size = self.padding, self.size or side
+        if p >= side:
+            raise ValueError(f"padding={p} must be less than the image's side, {side}")
+        if size > side + 2 * p:
+            raise ValueError(f"size={size} must be at most the padded side, {side + 2 * p}")
+        padded = torch.arange(-p, side + p).abs()
+        padded = torch.where(padded < side, padded, 2 * (side - 1) - padded)
+        starts = torch.randint(side + 2 * p - size + 1, (count,))
+        return padded.unfold(0, size, 1)[starts].to(device, non_blocking=True)
 
 
 class RandomHorizontalFlip(nn.Module):
