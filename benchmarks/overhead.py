@@ -63,6 +63,7 @@ class EmptyStep:
         self.output = {"loss": torch.tensor(1.0), "accuracy": torch.tensor(0.5)}
 
     def __call__(self, engine: object, batch: object) -> dict[str, torch.Tensor]:
+        """Count, and return the output."""
         self.calls += 1
         if self.calls in self.marks:
             self.marks[self.calls] = time.perf_counter()
@@ -171,14 +172,10 @@ def main() -> None:
         for name, measure in measured.items():
             times[name].append(measure(options.iterations))
 
-    print(
-        f"Python {platform.python_version()}, torch {torch.__version__}, Ignite {version('pytorch-ignite')},"
-    )
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads; an empty step,")
-    print(f"{options.rounds} runs of {options.iterations:,} iterations each, in turn\n")
-    print(
-        f"| {'':32} | µs an iteration, median (min to max) | over bare Ignite, µs, median of pairs (min to max) |"
-    )
+    versions = f"torch {torch.__version__}, Ignite {version('pytorch-ignite')}"
+    print(f"Python {platform.python_version()}, {versions}, {platform.machine()}; an empty step,")
+    print(f"{options.rounds} runs of {options.iterations:,} iterations each, in turn; median (min to max)\n")
+    print(f"| {'':32} | µs an iteration | µs over bare Ignite, in pairs |")
     print("|---|---|---|")
     bare = times["Ignite, bare"]
     for name, ours in times.items():
