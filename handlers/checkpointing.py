@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from handlers.files import write_whole
+from handlers.training_metrics import scalars
 
 _LOGGER = logging.getLogger(__name__)
 _NAME = re.compile(r"checkpoint_\d+\.pt")
@@ -36,7 +37,7 @@ class Checkpoints:
     A checkpoint is a file ``checkpoint_<iteration>.pt`` in ``directory`` that `load_newest` and
     ``torch.load(weights_only=True)`` read. The newest ``keep`` stay, and the one with the best
     ``metrics[score]`` (the largest, or the smallest with ``maximize=False``; NaN is never best). A save
-    that fails is logged; training goes on and the older checkpoints stay.
+    that fails, or would hold NaN, is logged; training goes on and the older checkpoints stay.
 
     Attach it after whatever has its state saved, or publishes the score, or writes a record.
 
@@ -74,12 +75,31 @@ class Checkpoints:
 
     def attach(self, engine: Engine) -> "Checkpoints":
         """Register on the engine's events and return self."""
-        engine.add_event_handler(Events.STARTED, self.save)
+        engine.add_event_handler(Events.STARTED, self.start)
         if self.every_s is not None:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self.save_if_due)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_scored)
         engine.add_event_handler(Events.TERMINATE, self.save)
         return self
+
+    def start(self, engine: Engine) -> None:
+        """Save, once nothing is in the way: what a kill left goes, a later checkpoint is an error."""
+        for path in self.directory.glob(".checkpoint_*.tmp"):
+            path.unlink()
+        for path in self._files():
+            if path > self._path(engine.state.iteration):
+                self._unlink_damaged(path)
+        self.save(engine)
+
+    def _unlink_damaged(self, path: Path) -> None:
+        try:
+            iteration = load_checkpoint(path)["engine"]["iteration"]
+        except ValueError:
+            path.unlink()
+        else:
+            raise ValueError(
+                f"{self.directory} holds a checkpoint of iteration {iteration}: restore it, or save elsewhere"
+            )
 
     def save_if_due(self, engine: Engine) -> None:
         """Save if ``every_s`` have passed; after an epoch's last iteration, `save_scored` does."""
@@ -102,32 +122,34 @@ class Checkpoints:
         self._last_save_s = self.clock()
         if iteration == self._saved_at:
             return
+        path = self._path(iteration)
         payload = {
             "engine": dict(engine.state_dict()),
-            "metrics": {name: float(value) for name, value in engine.state.metrics.items()},
+            "metrics": scalars(engine.state.metrics),
             "best": self._best,
             "objects": {name: unwrapped(thing).state_dict() for name, thing in self.objects.items()},
         }
-        path = self.directory / f"checkpoint_{iteration:08d}.pt"
         try:
+            if _holds_nan(payload["objects"]):
+                raise ValueError("it holds values that are not a number")
             self.directory.mkdir(parents=True, exist_ok=True)
-            write_whole(path, partial(torch.save, {"sha256": digest(payload), "payload": payload}))
-            load_checkpoint(path)
+            content = {"sha256": digest(payload), "payload": payload}
+            write_whole(path, partial(torch.save, content), check=load_checkpoint)
+            self._saved_at = iteration
+            self._prune()
         except (OSError, RuntimeError, ValueError) as error:
             _LOGGER.warning("%s was not saved (%s); the checkpoints before it are kept", path, error)
-            return
-        self._saved_at = iteration
-        try:
-            self._prune(newest=path)
-        except OSError as error:
-            _LOGGER.warning("an older checkpoint was not removed (%s)", error)
 
-    def _prune(self, newest: Path) -> None:
-        files = sorted(path for path in self.directory.iterdir() if _NAME.fullmatch(path.name))
-        # One of a later iteration was passed over as damaged when this run resumed from before it.
-        past, damaged = (files[: files.index(newest) + 1], files[files.index(newest) + 1 :])
-        best = None if self._best is None else self.directory / f"checkpoint_{self._best[1]:08d}.pt"
-        for path in [*past[: -self.keep], *damaged]:
+    def _path(self, iteration: int) -> Path:
+        return self.directory / f"checkpoint_{iteration:08d}.pt"
+
+    def _files(self) -> list[Path]:
+        paths = self.directory.iterdir() if self.directory.exists() else ()
+        return sorted(path for path in paths if _NAME.fullmatch(path.name))
+
+    def _prune(self) -> None:
+        best = None if self._best is None else self._path(self._best[1])
+        for path in self._files()[: -self.keep]:
             if path != best:
                 path.unlink()
 
@@ -136,7 +158,10 @@ class Checkpoints:
         if different := self.objects.keys() ^ payload["objects"].keys():
             raise ValueError(f"the checkpoint and this run differ in {', '.join(sorted(different))}")
         for name, thing in self.objects.items():
-            unwrapped(thing).load_state_dict(payload["objects"][name])
+            try:
+                unwrapped(thing).load_state_dict(payload["objects"][name])
+            except (RuntimeError, KeyError) as error:
+                raise ValueError(f"the checkpoint's {name} does not fit this run's") from error
         engine.load_state_dict(payload["engine"])
         engine.state.metrics.update(payload["metrics"])
         self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
@@ -181,6 +206,15 @@ def load_newest(directory: str | Path) -> dict[str, Any]:
     if not payloads:
         raise ValueError(f"{directory}: holds no valid checkpoint to resume from")
     return max(payloads, key=lambda payload: payload["engine"]["iteration"])
+
+
+def _holds_nan(content: Any) -> bool:
+    if isinstance(content, Tensor):
+        return content.is_floating_point() and bool(content.isnan().any())
+    values = (
+        content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ()
+    )
+    return any(map(_holds_nan, values))
 
 
 def digest(content: Any) -> str:

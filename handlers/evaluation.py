@@ -27,8 +27,13 @@ class EvaluateEachEpoch:
 
     def attach(self, engine: Engine) -> "EvaluateEachEpoch":
         """Register on the engine's events and return self."""
+        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_COMPLETED | Events.TERMINATE, self.evaluate)
         return self
+
+    def start(self, engine: Engine) -> None:
+        """Forget the run before."""
+        self._evaluated_at = None
 
     def evaluate(self, engine: Engine) -> None:
         """Evaluate, unless these weights have just been."""

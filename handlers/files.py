@@ -1,15 +1,22 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and one that is written line by line."""
 
+import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+_LOGGER = logging.getLogger(__name__)
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(
+    path: Path, write: Callable[[BinaryIO], object], *, check: Callable[[Path], object] | None = None
+) -> None:
     """Let ``write`` fill a temporary file beside ``path``, sync it to the disk, and rename it into place.
 
-    Whatever fails or is killed on the way, ``path`` holds its old content or all of the new.
+    Whatever fails or is killed on the way, ``path`` holds its old content or all of the new. ``check`` is
+    called with the temporary file, and may raise to keep it out.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -17,6 +24,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if check is not None:
+            check(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -32,3 +41,15 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's ``metrics.jsonl``, less any that a kill or a full disk cut off."""
+    path = Path(directory) / "metrics.jsonl"
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            _LOGGER.warning("%s: a line was cut off and is left out", path)
+    return lines

@@ -28,7 +28,7 @@ class StopOnNonFinite:
     def attach(self, engine: Engine) -> "StopOnNonFinite":
         """Register on the engine's events and return self."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.check_if_due)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
+        engine.add_event_handler(Events.EPOCH_COMPLETED | Events.TERMINATE, self.check)
         return self
 
     def check_if_due(self, engine: Engine) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,9 +12,10 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from handlers.checkpointing import model_sha256
-from handlers.files import write_whole
+from handlers.files import read_metrics, write_whole
 from handlers.report import plot_report
 from handlers.timing import FetchComputeTimer
+from handlers.training_metrics import scalars
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ class Record:
         kept = [line for line in read_metrics(self.directory) if line["iteration"] <= engine.state.iteration]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         self._try(write_whole, self.path, lambda file: file.write(text.encode()))
+        # What an earlier part of the run came to is not what the whole will.
+        self._try((self.directory / "summary.json").unlink, True)
 
     def write_iteration_if_due(self, engine: Engine) -> None:
         """Append the training metrics every ``every_iters`` iterations."""
@@ -143,7 +146,10 @@ class Record:
         status = "completed" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"
         self._try(_write_json, self.directory / "summary.json", self.summary(status, error))
         if self.report:
-            self._try(plot_report, self.directory)
+            try:
+                plot_report(self.directory)
+            except Exception as failure:  # a picture is never worth a run
+                _LOGGER.warning("%s: no report was drawn (%s)", self.directory, failure)
 
     def summary(self, status: str, error: BaseException | None = None) -> dict[str, Any]:
         """Return the content of ``summary.json``."""
@@ -177,24 +183,8 @@ class Record:
         return {"metric": name, "value": line[name], "epoch": line["epoch"]}
 
 
-def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
-    """Return the lines of ``metrics.jsonl``, less one that was cut off by a kill."""
-    return list(_lines(Path(directory) / "metrics.jsonl"))
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    for text in path.read_text().splitlines():
-        try:
-            yield json.loads(text)
-        except ValueError:
-            _LOGGER.warning("%s: a line was cut off and is left out", path)
-
-
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    values = {name: float(value) for name, value in metrics.items()}
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return {name: value if math.isfinite(value) else None for name, value in scalars(metrics).items()}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

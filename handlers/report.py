@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from handlers.files import read_metrics
+
 _PARTS = {
     "fetch": ("waiting for data", "#d1495b"),
     "first_batch": ("first batch", "#edae49"),
@@ -25,7 +27,7 @@ def plot_report(directory: str | Path) -> Path:
     from matplotlib.figure import Figure
 
     directory = Path(directory)
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    lines = read_metrics(directory)
     summary = json.loads((directory / "summary.json").read_text())
     epochs = [line for line in lines if line["kind"] == "epoch"]
     iterations = [line for line in lines if line["kind"] == "iteration"]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 
 PARTS = ("fetch", "compute", "handlers", "evaluate", "first_batch")
@@ -128,8 +129,11 @@ class FetchComputeTimer:
         """Say what the loop is bound by.
 
         ``data-bound`` or ``handler-bound`` if that takes more than 15 % of the loop (the larger of
-        them if both do), else ``compute-bound``; below 20 iterations, ``too few iterations to say``.
+        them if both do), else ``compute-bound``; below 20 iterations, ``too few iterations to say``. There is
+        none where a GPU is in use: it computes after the step has returned.
         """
+        if torch.cuda.is_initialized():
+            return "no verdict on a GPU: host times only"
         if self.iterations < _ENOUGH_ITERATIONS:
             return "too few iterations to say"
         waits = {"data-bound": self.seconds["fetch"], "handler-bound": self.seconds["handlers"]}

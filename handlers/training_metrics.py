@@ -1,5 +1,6 @@
 """What a training step reports, brought to the host once in many iterations."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -114,3 +115,16 @@ class LearningRate:
     def publish(self, engine: Engine) -> None:
         """Publish the rate that the next step will use."""
         engine.state.metrics["train/lr"] = self.optimizer.param_groups[0]["lr"]
+
+
+def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics that are single numbers; a confusion matrix, say, is left out.
+
+    >>> scalars({"loss": torch.tensor(0.5), "confusion": torch.eye(2), "note": "x"})
+    {'loss': 0.5}
+    """
+    numbers = {}
+    for name, value in metrics.items():
+        if isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1):
+            numbers[name] = float(value)
+    return numbers

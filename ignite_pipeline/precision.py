@@ -70,6 +70,8 @@ class Precision:
 
         ``clip_norm`` bounds the global L2 norm of the gradients first.
         """
+        if not optimizer.state:
+            _zero_momentum(optimizer)
         if clip_norm is not None:
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -93,3 +95,12 @@ class Precision:
         """Restore the loss scale."""
         if state:
             self.scaler.load_state_dict(state)
+
+
+def _zero_momentum(optimizer: Optimizer) -> None:
+    # A fused SGD that skips its first step leaves its momentum as uninitialised memory. Zeros are what
+    # torch's first step amounts to, without dampening.
+    for group in optimizer.param_groups:
+        if group.get("momentum") and group.get("dampening") == 0:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

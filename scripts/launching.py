@@ -78,7 +78,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     group.add_argument(
         "--seed",
-        type=number(int, least=0),
+        type=number(int, least=0, below=2**63),
         default=0,
         help="decides every random draw (default: %(default)s)",
     )
@@ -112,15 +112,22 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--visdom", choices=("off",), default="off", help="live board (default: %(default)s)")
 
 
-def parse_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_options(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, task: str
+) -> argparse.Namespace:
     """Return the options: those given and the defaults, or, with ``--resume``, those that the run has."""
     options = parser.parse_args(argv)
     if options.resume is None:
         return options
-    stored = read_config(options.resume).get("options", {})
+    config = read_config(options.resume)
+    if config.get("task") != task or not {"options", "dataset", "threads"} <= config.keys():
+        raise ValueError(f"{options.resume}: config.json is not that of a {task} run")
+    # The data is what "auto" found then, and no option makes it another.
+    stored = {**config["options"], "dataset": config["dataset"]["name"]}
     given = vars(_without_defaults(parser).parse_args(argv))
+    given = {name: value for name, value in given.items() if value != "auto"}
     for name, value in given.items():
-        if name not in RESUMABLE and value not in (stored.get(name), "auto"):
+        if name not in RESUMABLE and value != stored.get(name):
             raise ValueError(
                 f"{_flag(name)} {value} contradicts the run in {options.resume}, which has"
                 f" {stored.get(name)}; leave it out to resume, or start a new run"
@@ -149,6 +156,8 @@ def resolve_device(name: str) -> torch.device:
     """Return the device of that name; "auto" is a GPU where there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name}")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -167,6 +176,10 @@ class Run:
         if self.resumed:
             self.directory = Path(options.resume)
             self.checkpoint = load_newest(self.directory / "checkpoints")
+            if options.max_iterations is not None and options.max_iterations < self.iteration:
+                raise ValueError(
+                    f"--max-iterations {options.max_iterations} is less than the {self.iteration} of the run"
+                )
             # Sums in another order are other bits: a run keeps the number of threads that it began with.
             torch.set_num_threads(read_config(self.directory)["threads"])
         else:
@@ -184,11 +197,11 @@ class Run:
         options = {**vars(self.options), "resume": None, "output": os.path.abspath(self.directory)}
         if self.resumed:
             config = read_config(self.directory)
-            for name, value in dataset.items():
-                if value != config["dataset"][name]:
+            for name in ("train", "val", "sha256"):
+                then, now = config["dataset"].get(name), dataset[name]
+                if then != now:
                     raise ValueError(
-                        f"--resume {self.directory}: the data has changed, {name} was"
-                        f" {config['dataset'][name]} and is {value}"
+                        f"--resume {self.directory}: the data has changed, {name} was {then} and is {now}"
                     )
             began_on = config["options"]["device"]
             if options["device"] != began_on:

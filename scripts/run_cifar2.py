@@ -157,7 +157,7 @@ def build_optimizer(
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, from options to summary, in the order in which things run."""
     with bad_input_exits():
-        options = parse_options(parser(), argv)
+        options = parse_options(parser(), argv, task="cifar2")
         recipe = RECIPES[options.model]
         for name in ("epochs", "batch_size", "lr", "weight_decay", "label_smoothing"):
             if getattr(options, name) is None:
@@ -175,9 +175,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             num_workers=options.num_workers,
             pin_memory=device.type == "cuda",
         )
+        dataset = data.describe()
         normalize = Normalize(*data.train.channel_statistics())
-        run.write_config(data.describe())
-    say_notice(data.notice)
 
     torch.manual_seed(options.seed)
     model = CLASSIFIERS[options.model](len(data.classes)).to(device, memory_format=torch.channels_last)
@@ -223,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         timer=timer,
         batch_size=options.batch_size,
         models=(model,),
-        dataset=data.describe(),
+        dataset=dataset,
         best="val/accuracy",
     ).attach(trainer)
     checkpoints = Checkpoints(
@@ -247,8 +246,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     ).attach(trainer)
 
     iterations = min(options.epochs * len(train_loader), options.max_iterations or sys.maxsize)
-    if run.checkpoint is not None:
-        checkpoints.restore(trainer, run.checkpoint)
+    with bad_input_exits():  # until here, nothing has been written
+        if run.checkpoint is not None:
+            checkpoints.restore(trainer, run.checkpoint)
+        run.write_config(dataset)
+    say_notice(data.notice)
     with run.closing(), record:
         if trainer.state.iteration < iterations:
             trainer.run(train_loader, max_iters=iterations, epoch_length=len(train_loader))

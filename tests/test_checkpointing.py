@@ -1,3 +1,4 @@
+import copy
 import errno
 import logging
 import os
@@ -130,6 +131,13 @@ def test_the_newest_is_found_by_content_not_by_name(tmp_path, model):
     assert load_newest(tmp_path)["engine"]["iteration"] == 20
 
 
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, model):
+    train(tmp_path, model)
+    engine = Engine(lambda engine, batch: None)
+    with pytest.raises(ValueError, match="the checkpoint's model does not fit this run's"):
+        Checkpoints(tmp_path, {"model": nn.Linear(1, 1)}).restore(engine, load_newest(tmp_path))
+
+
 def test_a_damaged_later_file_does_not_push_valid_ones_out(tmp_path, model):
     checkpoints = train(tmp_path, model, epochs=2)
     (tmp_path / files(500)[0]).write_bytes(b"damaged")
@@ -138,6 +146,51 @@ def test_a_damaged_later_file_does_not_push_valid_ones_out(tmp_path, model):
     trainer.load_state_dict({"iteration": 10, "epoch_length": 5, "max_epochs": 3})
     trainer.run([0] * 5, max_epochs=3)
     assert names(tmp_path) == files(10, 15)
+
+
+def test_a_run_that_would_overwrite_a_later_checkpoint_is_refused(tmp_path, model):
+    train(tmp_path, model, epochs=2)
+    with pytest.raises(ValueError, match="holds a checkpoint of iteration 5: restore it, or save elsewhere"):
+        train(tmp_path, model)
+    assert names(tmp_path) == files(5, 10)
+
+
+def test_what_a_kill_left_is_cleared_away(tmp_path, model):
+    (tmp_path / ".checkpoint_00000003.pt.tmp").write_bytes(b"half")
+    train(tmp_path, model, epochs=1, keep=1)
+    assert names(tmp_path) == files(5)
+
+
+def resume(directory, model, *, epochs):
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints = Checkpoints(directory, {"model": model}).attach(trainer)
+    checkpoints.restore(trainer, load_newest(directory))
+    return trainer, lambda: trainer.run([0] * 5, max_epochs=epochs)
+
+
+def test_a_file_that_reads_back_wrong_never_takes_its_place(tmp_path, model, monkeypatch, caplog):
+    train(tmp_path, model, epochs=1)
+    _, run = resume(tmp_path, model, epochs=3)
+    monkeypatch.setattr("torch.save", lambda content, file: file.write(b"damaged"))
+    run()
+    assert names(tmp_path) == files(0, 5)
+    assert caplog.text.count("was not saved") == 2
+
+
+def test_nan_is_never_saved(tmp_path, model, caplog):
+    train(tmp_path, model, epochs=1)
+    _, run = resume(tmp_path, model, epochs=2)
+    model[1].running_mean.fill_(torch.nan)
+    run()
+    assert names(tmp_path) == files(0, 5)
+    assert "it holds values that are not a number" in caplog.text
+
+
+def test_a_metric_that_is_no_number_is_left_out(tmp_path, model):
+    trainer = Engine(lambda engine, batch: engine.state.metrics.update(confusion=torch.eye(2), loss=1.0))
+    Checkpoints(tmp_path, {"model": model}).attach(trainer)
+    trainer.run([0])
+    assert load_newest(tmp_path)["metrics"] == {"loss": 1.0}
 
 
 @pytest.mark.parametrize("where", ["write", "fsync", "rename"])
@@ -178,8 +231,10 @@ def test_the_digest_of_a_model_sees_names_types_shapes_and_buffers(model):
     digests.add(model_sha256(nn.Sequential(model)))
     digests.add(model_sha256(model.double()))
     assert len(digests) == 4
-    same = nn.Linear(2, 3)
-    assert model_sha256(same) == model_sha256(same.to(memory_format=torch.preserve_format))
+    convolution = nn.Conv2d(3, 4, 3)
+    other_layout = copy.deepcopy(convolution).to(memory_format=torch.channels_last)
+    assert convolution.weight.stride() != other_layout.weight.stride()
+    assert model_sha256(convolution) == model_sha256(other_layout)
 
 
 def test_nothing_to_resume_from_is_said(tmp_path):

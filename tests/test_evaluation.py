@@ -1,8 +1,9 @@
 import pytest
+import torch
 from ignite.engine import Engine, Events
 from ignite.metrics import Average
 
-from handlers import EvaluateEachEpoch, StopOnNonFinite
+from handlers import EvaluateEachEpoch, StepMeans, StopOnNonFinite
 
 
 @pytest.fixture
@@ -38,6 +39,24 @@ def test_evaluation_does_not_disturb_the_trainers_place(evaluator):
     EvaluateEachEpoch(evaluator, [1.0]).attach(trainer)
     trainer.run(iter(range(6)), max_epochs=2, epoch_length=3)
     assert seen == list(range(6))
+
+
+def test_a_second_run_is_evaluated_too(evaluator):
+    trainer = Engine(lambda engine, batch: None)
+    EvaluateEachEpoch(evaluator, [1.0]).attach(trainer)
+    runs = []
+    evaluator.add_event_handler(Events.COMPLETED, lambda: runs.append(1))
+    for _ in range(2):
+        trainer.run([0] * 3)
+    assert len(runs) == 2
+
+
+def test_the_guard_looks_at_an_early_end():
+    trainer = Engine(lambda engine, batch: {"loss": torch.tensor(torch.nan)})
+    StepMeans().attach(trainer)
+    StopOnNonFinite().attach(trainer)
+    with pytest.raises(FloatingPointError, match="train/loss is nan at iteration 3"):
+        trainer.run([0] * 10, max_iters=3)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

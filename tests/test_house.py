@@ -54,7 +54,7 @@ PUBLIC = {
     "data.generated": ["draw_airplanes_and_birds"],
     "data.images": ["ImageTensors", "decode_images", "progress"],
     "data.loading": ["PositionKeyed", "PositionSampler", "endless_loader", "ordered_loader"],
-    "models.classifiers": ["Residual", "conv_net", "fully_connected", "residual_net"],
+    "models.classifiers": ["GlobalMaxPool", "Residual", "conv_net", "fully_connected", "residual_net"],
     "precision": ["Precision", "resolve_precision"],
     "seeding": ["ReseedEachIteration", "make_deterministic", "position_seed", "seeded"],
     "steps": ["accuracy", "evaluation_step", "supervised_step"],

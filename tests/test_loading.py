@@ -164,6 +164,10 @@ def test_ordered_loader_visits_everything_in_order():
         ({"batch_size": 11}, "batch_size=11 is more than the 10 samples"),
         ({"batch_size": 2, "start_iteration": -1}, "start_iteration must not be negative"),
         ({"batch_size": 2, "weights": [1.0]}, "weights must hold one number for each of 10"),
+        (
+            {"batch_size": 3, "world_size": 2, "drop_last": False},
+            "the last batch has 1 samples for 2 processes",
+        ),
         ({"batch_size": 2, "rank": 2, "world_size": 2}, r"rank must be in \[0, 2\)"),
     ],
 )

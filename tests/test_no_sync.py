@@ -2,7 +2,9 @@
 
 import copy
 from collections import Counter
+from contextlib import contextmanager
 
+import pytest
 import torch
 from ignite.engine import Engine
 from torch import nn
@@ -44,48 +46,90 @@ class CountSyncs(TorchDispatchMode):
         return out
 
 
-def train(tmp_path, iterations, wrap=lambda step: step):
+def counting(counts, name):
+    method = getattr(torch.Tensor, name)
+
+    def counted(*args, **kwargs):
+        counts[name] += 1
+        return method(*args, **kwargs)
+
+    return counted
+
+
+@contextmanager
+def counted_methods():
+    """Count the calls that fetch values without an operation that a dispatch mode would see."""
+    counts = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("tolist", "cpu", "numpy", "item"):
+            patch.setattr(torch.Tensor, name, counting(counts, name))
+        yield counts
+
+
+def train(tmp_path, iterations, wrap=lambda step: step, device="cpu"):
     tmp_path.mkdir(exist_ok=True)
     dataset = ImageTensors(torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8), torch.arange(64) % 2)
     loader = endless_loader(dataset, batch_size=8, seed=0)
-    model = residual_net(width=4)
+    model = residual_net(width=4).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
     step = supervised_step(
         model,
         optimizer,
         nn.functional.cross_entropy,
-        transform=nn.Sequential(RandomCrop(4), RandomHorizontalFlip(), Normalize([0.5] * 3, [0.25] * 3)),
+        device=device,
+        transform=nn.Sequential(RandomCrop(4), RandomHorizontalFlip(), Normalize([0.5] * 3, [0.25] * 3)).to(
+            device
+        ),
         schedule=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: 0.9**iteration),
-        precision=Precision("bf16"),
+        precision=Precision("bf16", device),
         clip_norm=1.0,
         metrics={"accuracy": accuracy},
     )
     trainer = Engine(wrap(step))
     timer = FetchComputeTimer().attach(trainer)
-    ReseedEachIteration(0).attach(trainer)
+    ReseedEachIteration(0, device=device).attach(trainer)
     StepMeans().attach(trainer)
     LearningRate(optimizer).attach(trainer)
     StopOnNonFinite().attach(trainer)
     record = Record(tmp_path, timer=timer, batch_size=8, report=False).attach(trainer)
     Checkpoints(tmp_path / "checkpoints", {"model": copy.deepcopy(model)}, every_s=1e9).attach(trainer)
     ProgressLine(metrics={"train/loss": "loss"}, timer=timer).attach(trainer)
-    with record, CountSyncs() as syncs:
+    with record, CountSyncs() as syncs, counted_methods() as methods:
         trainer.run(loader, max_iters=iterations, epoch_length=1000)
-    return +syncs.counts
+    return +(syncs.counts + methods)
 
 
-def test_a_hundred_iterations_with_every_handler_ask_for_no_value(tmp_path):
-    # The loader asks for one seed as it starts.
-    assert train(tmp_path / "long", 110) == train(tmp_path / "short", 10) == {"_local_scalar_dense": 1}
+def test_two_hundred_iterations_ask_for_values_once_in_fifty(tmp_path):
+    short, long = train(tmp_path / "short", 10), train(tmp_path / "long", 210)
+    # The sampler turns the indices of a batch, which never leave the host, into a list; the means of a
+    # window come over as one.
+    assert long - short == {"tolist": 200 + 4}
 
 
-def test_the_counter_sees_a_step_that_asks(tmp_path):
+@pytest.mark.parametrize("ask", ["item", "tolist", "cpu", "numpy"])
+def test_the_counter_sees_a_step_that_asks(tmp_path, ask):
     def asking(step):
-        def ask(engine, batch):
+        def step_and_ask(engine, batch):
             output = step(engine, batch)
-            output["loss"].item()
+            getattr(output["loss"], ask)()
             return output
 
-        return ask
+        return step_and_ask
 
-    assert train(tmp_path, 20, wrap=asking) == {"_local_scalar_dense": 1 + 20}
+    quiet, loud = train(tmp_path / "quiet", 20), train(tmp_path / "loud", 20, wrap=asking)
+    assert (loud - quiet)[ask] == 20
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_is_never_waited_for_inside_a_window(tmp_path):
+    def strict(step):
+        def step_without_waiting(engine, batch):
+            torch.cuda.set_sync_debug_mode("error" if engine.state.iteration > 2 else "default")
+            try:
+                return step(engine, batch)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+
+        return step_without_waiting
+
+    train(tmp_path / "gpu", 40, wrap=strict, device="cuda")

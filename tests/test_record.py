@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 
 from handlers import FetchComputeTimer, Record, create_run, model_sha256, plot_report, read_config
-from handlers.record import read_metrics
+from handlers.files import read_metrics
 
 
 def trainer_with(directory, *, epochs=2, fail_at=None, error=None, **options):

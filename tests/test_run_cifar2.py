@@ -7,12 +7,13 @@ import time
 
 import pytest
 
-from handlers.record import read_metrics
+from handlers.files import read_metrics
 
 import run_cifar2
 from conftest import write_tree
 
-SMALL = ["--epochs", "3", "--batch-size", "8", "--checkpoint-every-s", "1e-9", "--precision", "fp32"]
+# 32 iterations an epoch, so that windows of 50 lie across its end.
+SMALL = ["--epochs", "3", "--batch-size", "2", "--checkpoint-every-s", "1e-9", "--precision", "fp32"]
 
 
 def train(root, output, *options):
@@ -40,7 +41,7 @@ def undisturbed(image_tree, tmp_path_factory):
 
 def test_a_run_leaves_everything_behind(undisturbed):
     found = summary(undisturbed)
-    assert (found["status"], found["epochs"], found["iterations"]) == ("completed", 3, 24)
+    assert (found["status"], found["epochs"], found["iterations"]) == ("completed", 3, 96)
     assert {"train/loss", "train/accuracy", "train/lr", "val/accuracy", "val/loss"} == found["final"].keys()
     assert found["best"]["metric"] == "val/accuracy"
     assert found["dataset"]["name"] == "folder"
@@ -53,7 +54,11 @@ def test_a_run_leaves_everything_behind(undisturbed):
     assert config["options"]["lr"] == run_cifar2.RECIPES["resnet"].lr
     assert config["options"]["device"] == "cpu"
     assert {"torch", "pytorch-ignite", "python"} <= config["versions"].keys()
-    assert [line["iteration"] for line in read_metrics(undisturbed) if line["kind"] == "epoch"] == [8, 16, 24]
+    assert [line["iteration"] for line in read_metrics(undisturbed) if line["kind"] == "epoch"] == [
+        32,
+        64,
+        96,
+    ]
     assert (undisturbed / "report.png").stat().st_size > 10_000
     assert not list(undisturbed.rglob("*.tmp"))
 
@@ -81,7 +86,7 @@ def test_a_run_killed_in_its_second_epoch_resumes_to_the_same_weights(
     directory = tmp_path / "run"
     process = start_script("run_cifar2.py", "--data-root", image_tree, "--output", directory, *SMALL)
     in_second_epoch = [
-        directory / "checkpoints" / f"checkpoint_{iteration:08d}.pt" for iteration in range(9, 16)
+        directory / "checkpoints" / f"checkpoint_{iteration:08d}.pt" for iteration in range(33, 64)
     ]
     while not any(path.exists() for path in in_second_epoch):
         assert process.poll() is None, process.stderr.read()
@@ -91,16 +96,16 @@ def test_a_run_killed_in_its_second_epoch_resumes_to_the_same_weights(
     assert not (directory / "summary.json").exists()
     run_cifar2.main(["--resume", str(directory), "--num-workers", str(num_workers)])
     found = summary(directory)
-    assert (found["status"], found["iterations"]) == ("completed", 24)
+    assert (found["status"], found["iterations"]) == ("completed", 96)
     assert found["model_sha256"] == summary(undisturbed)["model_sha256"]
     assert untimed(directory) == untimed(undisturbed)
 
 
-@pytest.mark.parametrize("cut", [5, 8, 13])
+@pytest.mark.parametrize("cut", [20, 32, 55])
 def test_a_run_cut_short_goes_on_as_if_it_had_not_been(image_tree, undisturbed, tmp_path, cut):
     directory = tmp_path / "run"
     found = train(image_tree, directory, "--max-iterations", cut)
-    assert (found["iterations"], found["epochs"]) == (cut, cut // 8)
+    assert (found["iterations"], found["epochs"]) == (cut, cut // 32)
     assert "val/accuracy" in found["final"]
     run_cifar2.main(["--resume", str(directory), "--max-iterations", "1000"])
     assert summary(directory)["model_sha256"] == summary(undisturbed)["model_sha256"]
@@ -146,7 +151,7 @@ def test_an_interrupt_says_how_to_go_on(image_tree, tmp_path, start_script):
 
 def test_a_diverging_run_fails_and_says_so(image_tree, tmp_path):
     with pytest.raises(FloatingPointError, match="train/loss is"):
-        train(image_tree, tmp_path / "run", "--lr", "1e30", "--epochs", 20)
+        train(image_tree, tmp_path / "run", "--lr", "1e30", "--max-iterations", 20)
     assert summary(tmp_path / "run")["status"] == "failed"
 
 
@@ -201,7 +206,7 @@ def test_help_shows_groups_and_defaults(capsys):
         (["--output", "{tmp}/taken"], "{tmp}/taken already holds a run"),
         (["--batch-size", "1000"], "batch_size=1000 is more than the 64 samples"),
         (["--device", "cuda:99"], "--device cuda:99 is not there"),
-        (["--device", "toaster"], "--device toaster is not there"),
+        (["--device", "meta"], "--device must be auto, cpu, cuda, cuda:N or mps, got meta"),
         (["--model", "vgg"], "argument --model: invalid choice: 'vgg'"),
         (["--epochs", "0"], "argument --epochs: must be a whole number at least 1, got 0"),
         (["--epochs", "2.5"], "argument --epochs: must be a whole number at least 1, got '2.5'"),
@@ -214,7 +219,14 @@ def test_help_shows_groups_and_defaults(capsys):
             ["--label-smoothing", "1"],
             "argument --label-smoothing: must be a number at least 0 and below 1, got 1",
         ),
-        (["--seed", "-1"], "argument --seed: must be a whole number at least 0, got -1"),
+        (
+            ["--seed", "-1"],
+            "argument --seed: must be a whole number at least 0 and below 9223372036854775808, got -1",
+        ),
+        (
+            ["--seed", str(2**63)],
+            "argument --seed: must be a whole number at least 0 and below 9223372036854775808",
+        ),
         (["--num-workers", "-1"], "argument --num-workers: must be a whole number at least 0, got -1"),
         (["--max-iterations", "0"], "argument --max-iterations: must be a whole number at least 1, got 0"),
         (["--checkpoint-every-s", "0"], "argument --checkpoint-every-s: must be a number above 0, got 0"),
@@ -248,6 +260,9 @@ def test_bad_input_gets_one_line_and_writes_nothing(image_tree, tmp_path, capsys
         (["--model", "conv"], "--model conv contradicts the run"),
         (["--classes", "bird", "airplane"], "--classes ['bird', 'airplane'] contradicts the run"),
         (["--output", "{run}2"], "--output {run}2 contradicts the run"),
+        (["--precision", "bf16"], "--precision bf16 contradicts the run in {run}, which has fp32"),
+        (["--dataset", "generated"], "--dataset generated contradicts the run in {run}, which has folder"),
+        (["--max-iterations", "5"], "--max-iterations 5 is less than the 96 of the run"),
         (["--epochs", "2"], "--epochs 2 is less than the run's 3"),
     ],
 )
@@ -268,12 +283,13 @@ def test_options_that_agree_with_the_run_are_not(undisturbed, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
     run_cifar2.main(
-        ["--resume", str(run), "--epochs", "3", "--lr", "0.3", "--device", "cpu", "--precision", "auto"]
+        ["--resume", str(run), "--epochs", "3", "--lr", "0.3", "--device", "auto", "--precision", "auto"]
     )
 
 
 @pytest.mark.parametrize(
-    "what", ["nothing there", "no config", "no checkpoint", "only a damaged checkpoint", "data"]
+    "what",
+    ["nothing there", "no config", "no checkpoint", "only a damaged checkpoint", "data", "another task"],
 )
 def test_a_directory_that_cannot_be_resumed_is_named(undisturbed, image_tree, tmp_path, capsys, what):
     run = tmp_path / "run"
@@ -290,9 +306,12 @@ def test_a_directory_that_cannot_be_resumed_is_named(undisturbed, image_tree, tm
         message = "checkpoints: holds no valid checkpoint to resume from"
     if what == "data":
         config = json.loads((run / "config.json").read_text())
-        config["dataset"]["train"] = 66
+        config["dataset"]["sha256"] = "before"
         (run / "config.json").write_text(json.dumps(config))
-        message = "run: the data has changed, train was 66 and is 64"
+        message = "run: the data has changed, sha256 was before and is"
+    if what == "another task":
+        (run / "config.json").write_text('{"task": "pix2pix"}')
+        message = "run: config.json is not that of a cifar2 run"
     with pytest.raises(SystemExit) as stop:
         run_cifar2.main(["--resume", str(run)])
     assert stop.value.code == 2

@@ -40,6 +40,7 @@ class Classification:
             "root": self.root,
             "train": len(self.train),
             "val": len(self.val),
+            "sha256": [self.train.sha256(), self.val.sha256()],
             "classes": list(self.classes),
             "notice": self.notice,
         }
@@ -87,7 +88,7 @@ def cifar2(
     if dataset != "auto":
         raise ValueError(f"dataset must be auto, cifar10, folder or generated, got {dataset!r}")
     if (path / CIFAR10.base_folder).is_dir():
-        return _cifar10(path, classes, download=False)
+        return _cifar10(path, classes, download=root is None)
     if (path / "train").is_dir():
         return _folder(path, classes)
     if root is not None:
@@ -101,14 +102,13 @@ def cifar2(
 
 
 def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> Classification:
-    if download and not (root / CIFAR10.base_folder).is_dir():
-        _require_network(CIFAR10.url)
     try:
-        splits = [CIFAR10(root, train=train, download=download) for train in (True, False)]
-    except (RuntimeError, OSError, EOFError) as error:
-        raise ValueError(
-            f"{root / CIFAR10.base_folder}: CIFAR-10 is missing or damaged; with no root it is downloaded"
-        ) from error
+        splits = [CIFAR10(root, train=train) for train in (True, False)]
+    except RuntimeError as error:  # torchvision has compared digests
+        if not download:
+            raise ValueError(f"{root / CIFAR10.base_folder}: CIFAR-10 is missing or damaged there") from error
+        _require_network(CIFAR10.url)
+        splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
     _require_classes(classes, splits[0].classes, where=str(root))
     train, val = (_select(split, classes) for split in splits)
     return Classification("cifar10", str(root), classes, train, val)

@@ -1,5 +1,6 @@
 """Images decoded once into one uint8 tensor, handed out a batch at a time."""
 
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,12 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
         """Return images ``(B, C, H, W)`` and targets ``(B,)``, complete: nothing is left to collate."""
         rows = torch.tensor(indices)
         return self.images.index_select(0, rows), self.targets.index_select(0, rows)
+
+    def sha256(self) -> str:
+        """Return the digest of all images and targets, to tell whether data has changed."""
+        hasher = hashlib.sha256(self.images.numpy().data)
+        hasher.update(self.targets.numpy().data)
+        return hasher.hexdigest()
 
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
         """Return each channel's mean and standard deviation, ``(C,)`` float32, in [0, 1].

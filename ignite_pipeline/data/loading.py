@@ -45,6 +45,10 @@ class PositionSampler(Sampler[list[Key]]):
             raise ValueError(f"batch_size must be at least {world_size}, one a process; got {batch_size}")
         if size < (batch_size if drop_last else 1):
             raise ValueError(f"batch_size={batch_size} is more than the {size} samples; take a smaller batch")
+        if not drop_last and 0 < size % batch_size < world_size:
+            raise ValueError(
+                f"the last batch has {size % batch_size} samples for {world_size} processes; drop it"
+            )
         if start_iteration < 0:
             raise ValueError(f"start_iteration must not be negative, got {start_iteration}")
         if weights is not None and len(weights) != size:
