@@ -5,24 +5,23 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def write_whole(
-    path: Path, write: Callable[[BinaryIO], object], *, check: Callable[[Path], object] | None = None
+    path: Path, write: Callable[[Path], object], *, check: Callable[[Path], object] | None = None
 ) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, sync it to the disk, and rename it into place.
+    """Let ``write`` make a temporary file beside ``path``, sync it to the disk, and rename it into place.
 
     Whatever fails or is killed on the way, ``path`` holds its old content or all of the new. ``check`` is
     called with the temporary file, and may raise to keep it out.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
+        write(temporary)
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         if check is not None:
             check(temporary)

@@ -105,7 +105,7 @@ class Record:
         """Keep the lines up to the iteration from which the run goes on."""
         kept = [line for line in read_metrics(self.directory) if line["iteration"] <= engine.state.iteration]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        self._try(write_whole, self.path, lambda file: file.write(text.encode()))
+        self._try(write_whole, self.path, lambda path: path.write_text(text))
         # What an earlier part of the run came to is not what the whole will.
         self._try((self.directory / "summary.json").unlink, True)
 
@@ -189,4 +189,4 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2, default=str) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda temporary: temporary.write_text(text))

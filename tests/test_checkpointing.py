@@ -171,7 +171,7 @@ def resume(directory, model, *, epochs):
 def test_a_file_that_reads_back_wrong_never_takes_its_place(tmp_path, model, monkeypatch, caplog):
     train(tmp_path, model, epochs=1)
     _, run = resume(tmp_path, model, epochs=3)
-    monkeypatch.setattr("torch.save", lambda content, file: file.write(b"damaged"))
+    monkeypatch.setattr("torch.save", lambda content, path: path.write_bytes(b"damaged"))
     run()
     assert names(tmp_path) == files(0, 5)
     assert caplog.text.count("was not saved") == 2

@@ -151,7 +151,7 @@ def test_an_interrupt_says_how_to_go_on(image_tree, tmp_path, start_script):
 
 def test_a_diverging_run_fails_and_says_so(image_tree, tmp_path):
     with pytest.raises(FloatingPointError, match="train/loss is"):
-        train(image_tree, tmp_path / "run", "--lr", "1e30", "--max-iterations", 20)
+        train(image_tree, tmp_path / "run", "--lr", "1e30", "--max-iterations", 4)
     assert summary(tmp_path / "run")["status"] == "failed"
 
 
