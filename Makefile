@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip install --disable-pip-version-check
 
-.PHONY: setup cifar2 test lint bench
+.PHONY: setup cifar2 pix2pix test lint bench
 
 setup: .venv/installed
 
@@ -18,6 +18,10 @@ setup: .venv/installed
 
 cifar2: setup
 	$(BIN)/python scripts/run_cifar2.py $(ARGS)
+
+# Without ARGS: drawn façades, small enough for three minutes on two cores.
+pix2pix: setup
+	$(BIN)/python scripts/run_pix2pix.py $(or $(ARGS),--dataset generated --image-size 64 --epochs 3 --decay-epochs 2)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from handlers.guards import StopOnNonFinite
 from handlers.progress import ProgressLine
 from handlers.record import Record, create_run, read_config, update_config
 from handlers.report import plot_report
+from handlers.samples import SampleGrids
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import LearningRate, StepMeans
 
@@ -16,6 +17,7 @@ __all__ = [
     "LearningRate",
     "ProgressLine",
     "Record",
+    "SampleGrids",
     "StepMeans",
     "StopOnNonFinite",
     "create_run",

@@ -39,6 +39,8 @@ class Checkpoints:
     ``metrics[score]`` (the largest, or the smallest with ``maximize=False``; NaN is never best). A save
     that fails, or would hold NaN, is logged; training goes on and the older checkpoints stay.
 
+    ``config`` is kept in each file, for whoever has nothing but that file.
+
     Attach it after whatever has its state saved, or publishes the score, or writes a record.
 
     >>> import tempfile
@@ -61,6 +63,7 @@ class Checkpoints:
         keep: int = 2,
         score: str | None = None,
         maximize: bool = True,
+        config: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if keep < 1:
@@ -69,6 +72,7 @@ class Checkpoints:
             raise ValueError(f"every_s must be positive or None, got {every_s}")
         self.directory, self.objects = Path(directory), dict(objects)
         self.every_s, self.keep, self.score, self.maximize, self.clock = every_s, keep, score, maximize, clock
+        self.config = dict(config or {})
         self._best: tuple[float, int] | None = None
         self._saved_at: int | None = None
         self._last_save_s = clock()
@@ -125,6 +129,7 @@ class Checkpoints:
         path = self._path(iteration)
         payload = {
             "engine": dict(engine.state_dict()),
+            "config": self.config,
             "metrics": scalars(engine.state.metrics),
             "best": self._best,
             "objects": {name: unwrapped(thing).state_dict() for name, thing in self.objects.items()},

@@ -20,8 +20,7 @@ _TRAIN, _VAL = "#8d96a3", "#00798c"
 def plot_report(directory: str | Path) -> Path:
     """Draw ``report.png`` from a run's directory: the curves, and each epoch's time in parts.
 
-    Every metric that is published for both training and validation gets a panel, and ``loss`` always;
-    any other validation metric gets one too.
+    Every metric of training or validation gets a panel; one of the same name in both, a common one.
     """
     # Half a second to import: only who draws pays for it. The Figure's own canvas needs no display.
     from matplotlib.figure import Figure
@@ -33,26 +32,31 @@ def plot_report(directory: str | Path) -> Path:
     iterations = [line for line in lines if line["kind"] == "iteration"]
     names = _panel_names(lines)
 
-    figure = Figure(figsize=(4.2 * (len(names) + 1), 3.6), dpi=110, layout="constrained")
+    columns = min(len(names) + 1, 4)
+    rows = -(-(len(names) + 1) // columns)
+    figure = Figure(figsize=(4.2 * columns, 0.4 + 3.2 * rows), dpi=110, layout="constrained")
     figure.suptitle(_title(directory, summary), fontsize=10)
-    axes = figure.subplots(1, len(names) + 1, squeeze=False)[0]
-    for axis, name in zip(axes[:-1], names, strict=True):
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, name in zip(axes, names, strict=False):
         _plot_curve(axis, iterations, f"train/{name}", label="training, recent mean", color=_TRAIN, alpha=0.5)
         _plot_curve(axis, epochs, f"train/{name}", label="training, epoch mean", color=_TRAIN, marker=".")
         _plot_curve(axis, epochs, f"val/{name}", label="validation", color=_VAL, marker=".")
         axis.set(xlabel="iteration", title=name)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
-    _plot_time(axes[-1], epochs)
+        if axis.lines:
+            axis.legend(fontsize=7)
+    _plot_time(axes[len(names)], epochs)
+    for axis in axes[len(names) + 1 :]:
+        axis.set_axis_off()
     path = directory / "report.png"
     figure.savefig(path)
     return path
 
 
 def _panel_names(lines: Sequence[dict[str, Any]]) -> list[str]:
-    published = {name for line in lines for name in line}
-    val = sorted(name.removeprefix("val/") for name in published if name.startswith("val/"))
-    return ["loss", *(name for name in val if name != "loss")] if "train/loss" in published else val
+    published = dict.fromkeys(name for line in lines for name in line)
+    names = [name.partition("/")[2] for name in published if name.startswith(("train/", "val/"))]
+    return [name for name in dict.fromkeys(names) if name != "lr"]
 
 
 def _plot_curve(axis: Any, lines: Sequence[dict[str, Any]], name: str, **style: Any) -> None:

@@ -4,15 +4,18 @@ A step returns detached tensors on the device and never asks for their values, s
 can run ahead of an accelerator; whoever shows a value fetches it, once in many iterations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from ignite.engine import Engine
+from ignite.utils import convert_tensor
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ignite_pipeline.adversarial import AdversarialLoss, discriminator_accuracy, gradient_penalty, vanilla
 from ignite_pipeline.precision import Precision
 
 Step = Callable[[Engine, Any], dict[str, Tensor]]
@@ -122,5 +125,157 @@ def evaluation_step(
             if mirror:
                 y_pred = (y_pred + model(x.flip(-1)).float()) / 2
         return {"y_pred": y_pred, "y": y}
+
+    return step
+
+
+def gan_step(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    optimizer_g: Optimizer,
+    optimizer_d: Optimizer,
+    *,
+    adversarial_loss: AdversarialLoss = vanilla,
+    reconstruction_loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.l1_loss,
+    reconstruction_weight: float = 100.0,
+    conditional: bool = True,
+    discriminator_weight: float = 0.5,
+    discriminator_steps: int = 1,
+    penalty_weight: float = 0.0,
+    device: torch.device | str = "cpu",
+    transform: Callable[[Any], tuple[Tensor, Tensor]] | None = None,
+    schedules: Sequence[LRScheduler] = (),
+    precision: Precision | None = None,
+    clip_norm: float | None = None,
+) -> Step:
+    """Return a step that trains a generator against a discriminator: one batch, one update of the generator.
+
+    ``transform`` turns a batch, on ``device``, into ``(source, target)``; without it, the batch is that pair.
+    The generator makes a fake of ``target`` from ``source``. First the discriminator is updated,
+    ``discriminator_steps`` times, on the detached fake and the real target, with their losses summed and
+    multiplied by ``discriminator_weight``; then the generator, through the updated and frozen discriminator,
+    on the adversarial loss plus ``reconstruction_weight`` times the reconstruction loss. A ``conditional``
+    discriminator sees the source too, joined along the channels. ``penalty_weight`` adds
+    `gradient_penalty` to the discriminator's loss.
+
+    The defaults are pix2pix's (arXiv 1611.07004, sections 3.1 and 3.3). A plain DCGAN is
+    ``conditional=False, reconstruction_weight=0, discriminator_weight=1`` on batches of (noise, images).
+
+    The output has ``loss_d``, ``loss_g_adversarial``, ``loss_g_reconstruction`` (unweighted), and
+    ``accuracy_real`` and ``accuracy_fake`` of the discriminator: detached tensors ``()`` on the device.
+    """
+    if discriminator_steps < 1:
+        raise ValueError(f"discriminator_steps must be at least 1, got {discriminator_steps}")
+    for name, weight in (
+        ("reconstruction_weight", reconstruction_weight),
+        ("penalty_weight", penalty_weight),
+    ):
+        if weight < 0:
+            raise ValueError(f"{name} must not be negative, got {weight}")
+    precision = precision or Precision("fp32", device)
+
+    def update_discriminator(source: Tensor, target: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        def judge(image: Tensor) -> Tensor:
+            with precision.autocast():
+                return discriminator(torch.cat([source, image], 1) if conditional else image).float()
+
+        judged = {"fake": judge(fake), "real": judge(target)}
+        losses = [adversarial_loss(output, role) for role, output in judged.items()]
+        loss = discriminator_weight * torch.stack(losses).sum()
+        if penalty_weight:
+            loss = loss + penalty_weight * gradient_penalty(judge, target, fake)
+        precision.backward(loss)
+        precision.update(optimizer_d, loss, clip_norm=clip_norm)
+        accuracies = {
+            f"accuracy_{role}": discriminator_accuracy(adversarial_loss, output.detach(), role)
+            for role, output in judged.items()
+        }
+        return {"loss_d": loss.detach(), **accuracies}
+
+    def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
+        for model in (generator, discriminator):
+            if not model.training:
+                model.train()
+        batch = convert_tensor(batch, device, non_blocking=True)
+        source, target = batch if transform is None else transform(batch)
+        for _ in range(discriminator_steps - 1):
+            with torch.no_grad(), precision.autocast():
+                fake = generator(source).float()
+            update_discriminator(source, target, fake)
+        with precision.autocast():
+            fake = generator(source).float()
+        output = update_discriminator(source, target, fake.detach())
+
+        with frozen(discriminator):
+            with precision.autocast():
+                judged = discriminator(torch.cat([source, fake], 1) if conditional else fake).float()
+            adversarial = adversarial_loss(judged, "generator")
+            loss = adversarial
+            if reconstruction_weight:
+                reconstruction = reconstruction_loss(fake, target)
+                output["loss_g_reconstruction"] = reconstruction.detach()
+                loss = loss + reconstruction_weight * reconstruction
+            precision.backward(loss)
+        precision.update(optimizer_g, loss, clip_norm=clip_norm)
+        for schedule in schedules:
+            schedule.step()
+        return {**output, "loss_g_adversarial": adversarial.detach()}
+
+    return step
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Compute no gradients for the model's parameters; restore what was before."""
+    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, requires_grad in before:
+            parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def inference_mode_of(model: nn.Module, mode: str) -> Iterator[None]:
+    """Put a model in ``"train"`` or ``"eval"`` mode without gradients; restore mode and buffers after.
+
+    In ``"train"`` mode dropout stays on and batch norm uses the statistics of the batch at hand, as pix2pix
+    does at test time (section 3.3); the running statistics are none the wiser.
+    """
+    training, buffers = model.training, [(buffer, buffer.clone()) for buffer in model.buffers()]
+    model.train(mode == "train")
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
+def translation_step(
+    generator: nn.Module,
+    *,
+    device: torch.device | str = "cpu",
+    transform: Callable[[Any], tuple[Tensor, Tensor]] | None = None,
+    precision: Precision | None = None,
+    mode: str = "train",
+) -> Step:
+    """Return a step that translates in `inference_mode_of` ``mode``: ``{"y_pred": fake, "y": target}``.
+
+    ``transform`` is as in `gan_step`. In ``"train"`` mode, batches of one image give each its own statistics.
+    """
+    if mode not in ("train", "eval"):
+        raise ValueError(f"mode must be train or eval, got {mode!r}")
+    precision = precision or Precision("fp32", device)
+
+    def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
+        batch = convert_tensor(batch, device, non_blocking=True)
+        source, target = batch if transform is None else transform(batch)
+        with inference_mode_of(generator, mode), precision.autocast():
+            fake = generator(source).float()
+        return {"y_pred": fake, "y": target}
 
     return step

@@ -73,8 +73,10 @@ def number(
     return parse
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every training script has."""
+def add_run_options(
+    parser: argparse.ArgumentParser, *, precision: str = "auto", checkpoint_every_s: float = 60.0
+) -> None:
+    """Add the options that every training script has; defaults that suit the task may be given."""
     group = parser.add_argument_group("the run")
     group.add_argument(
         "--seed",
@@ -86,7 +88,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16"),
-        default="auto",
+        default=precision,
         help="auto is bf16 where the device computes in it, else fp32 (default: %(default)s)",
     )
     group.add_argument(
@@ -105,7 +107,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--checkpoint-every-s",
         type=number(float, above=0),
-        default=60.0,
+        default=checkpoint_every_s,
         metavar="SECONDS",
         help="save inside long epochs too (default: %(default)s)",
     )

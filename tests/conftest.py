@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
+from ignite_pipeline.data.generated_facades import draw_facades
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -41,6 +43,19 @@ def write_tree(root: Path, splits: dict[str, int], side: int = 32) -> Path:
     return root
 
 
+def write_pairs(root: Path, splits: dict[str, int], side: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Write drawn façades, photo left, labels right; return photos and labels of each split."""
+    drawn = {
+        split: draw_facades(count, seed=number, side=side)
+        for number, (split, count) in enumerate(splits.items())
+    }
+    for split, (photos, labels) in drawn.items():
+        (root / split).mkdir(parents=True)
+        for index, pair in enumerate(torch.cat([photos, labels], dim=3)):
+            Image.fromarray(pair.permute(1, 2, 0).numpy()).save(root / split / f"{index:03d}.png")
+    return drawn
+
+
 @pytest.fixture(scope="session")
 def image_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """32 training and 8 validation images of each of two classes, as PNG files; not to be written to."""
@@ -53,6 +68,15 @@ def real_cifar2() -> Path:
     root = os.environ.get("IGNITE_PIPELINE_CIFAR2")
     if root is None:
         pytest.skip("IGNITE_PIPELINE_CIFAR2 names no folder of real images")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def real_facades() -> Path:
+    """CMP façades, photo left, labels right, where IGNITE_PIPELINE_FACADES says that they are."""
+    root = os.environ.get("IGNITE_PIPELINE_FACADES")
+    if root is None:
+        pytest.skip("IGNITE_PIPELINE_FACADES names no folder of real images")
     return Path(root)
 
 

@@ -36,6 +36,7 @@ def test_the_exported_names_of_handlers():
         "LearningRate",
         "ProgressLine",
         "Record",
+        "SampleGrids",
         "StepMeans",
         "StopOnNonFinite",
         "create_run",
@@ -49,15 +50,34 @@ def test_the_exported_names_of_handlers():
 
 
 PUBLIC = {
-    "data.batch_transforms": ["Normalize", "RandomCrop", "RandomHorizontalFlip"],
+    "adversarial": [
+        "discriminator_accuracy",
+        "gradient_penalty",
+        "hinge",
+        "least_squares",
+        "vanilla",
+        "wasserstein",
+    ],
+    "data.batch_transforms": ["Normalize", "RandomCrop", "RandomHorizontalFlip", "SplitPair"],
     "data.cifar2": ["Classification", "cifar2"],
     "data.generated": ["draw_airplanes_and_birds"],
-    "data.images": ["ImageTensors", "decode_images", "progress"],
+    "data.generated_facades": ["draw_facades"],
+    "data.images": ["ImageTensors", "allocate", "image_files", "progress", "read_image", "stack_images"],
     "data.loading": ["PositionKeyed", "PositionSampler", "endless_loader", "ordered_loader"],
+    "data.paired": ["PairTensors", "Translation", "paired_images", "split_pair"],
     "models.classifiers": ["GlobalMaxPool", "Residual", "conv_net", "fully_connected", "residual_net"],
+    "models.pix2pix": ["PatchDiscriminator", "UNetGenerator", "initialize"],
     "precision": ["Precision", "resolve_precision"],
     "seeding": ["ReseedEachIteration", "make_deterministic", "position_seed", "seeded"],
-    "steps": ["accuracy", "evaluation_step", "supervised_step"],
+    "steps": [
+        "accuracy",
+        "evaluation_step",
+        "frozen",
+        "gan_step",
+        "inference_mode_of",
+        "supervised_step",
+        "translation_step",
+    ],
 }
 
 

@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ignite_pipeline.data.images import ImageTensors, decode_images
+from ignite_pipeline.data.images import ImageTensors, read_image, stack_images
 
 
 def test_a_batch_is_the_samples_stacked():
@@ -25,7 +26,7 @@ def test_statistics_equal_those_of_all_pixels():
 def test_images_of_every_mode_become_rgb(tmp_path, mode):
     path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
     Image.new("RGB", (6, 5), (255, 255, 255)).convert(mode).save(path)
-    decoded = decode_images([path], lambda image: image)
+    decoded = stack_images([path], read_image)
     assert decoded.shape == (1, 3, 5, 6)
     assert (decoded == 255).all()
 
@@ -37,7 +38,25 @@ def test_a_damaged_file_is_named(tmp_path, damage, suffix):
     Image.effect_noise((64, 64), 50).convert("RGB").save(good)
     bad.write_bytes(good.read_bytes()[:600] if damage == "cut" else damage)
     with pytest.raises(ValueError, match=f"bad{suffix}: not a readable image .* mend or remove it"):
-        decode_images([good, bad], lambda image: image)
+        stack_images([good, bad], read_image)
+
+
+def test_beyond_the_limit_images_lie_in_a_file(tmp_path, monkeypatch):
+    mapped = []
+    memmap = np.memmap
+    monkeypatch.setattr(
+        np, "memmap", lambda *args, **options: mapped.append(options) or memmap(*args, **options)
+    )
+    paths = []
+    for index in range(3):
+        paths.append(tmp_path / f"{index}.png")
+        Image.effect_noise((6, 5), 50).convert("RGB").save(paths[-1])
+    in_memory, in_file = (
+        stack_images(paths, read_image),
+        stack_images(paths, read_image, memory_limit_bytes=1),
+    )
+    assert torch.equal(in_memory, in_file)
+    assert mapped == [{"shape": (3, 3, 5, 6)}]
 
 
 def test_images_must_be_uint8_and_as_many_as_targets():

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 import run_cifar2
+import run_pix2pix
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -17,8 +18,11 @@ def test_every_python_block_runs(tmp_path, monkeypatch):
         exec(block, namespace)
 
 
-@pytest.mark.parametrize("action", run_cifar2.parser()._actions, ids=lambda action: action.dest)
-def test_every_option_of_the_script_stands_in_the_table(action):
+OPTIONS = {action.dest: action for script in (run_cifar2, run_pix2pix) for action in script.parser()._actions}
+
+
+@pytest.mark.parametrize("action", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_of_the_scripts_stands_in_a_table(action):
     if action.dest != "help":
         assert f"| `{action.option_strings[-1]}`" in README
 

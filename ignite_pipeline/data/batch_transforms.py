@@ -86,3 +86,17 @@ class Normalize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return float32 of the same shape."""
         return (x - self.mean) / self.std
+
+
+class SplitPair(nn.Module):
+    """Turn uint8 pairs ``(B, 2 * C, H, W)`` to source and target, float32 ``(B, C, H, W)`` in [-1, 1].
+
+    >>> source, target = SplitPair()(torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1))
+    >>> source.item(), target.item()
+    (-1.0, 1.0)
+    """
+
+    def forward(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first half of the channels and the second."""
+        source, target = (pairs / 127.5 - 1).chunk(2, dim=1)
+        return source, target

@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageOps
 from torchvision.datasets import CIFAR10
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
-from ignite_pipeline.data.images import ImageTensors, decode_images
+from ignite_pipeline.data.images import ImageTensors, image_files, read_image, stack_images
 
 SIDE = 32
 DEFAULT_ROOT = Path("data")
@@ -147,28 +146,22 @@ def _read_tree(root: Path, classes: tuple[str, ...]) -> tuple[ImageTensors, int]
     _require_classes(
         classes, sorted(entry.name for entry in root.iterdir() if entry.is_dir()), where=str(root)
     )
-    files = [_image_files(root / name) for name in classes]
-    resized: list[tuple[int, int]] = []
-    images = decode_images(
+    files = [image_files(root / name) for name in classes]
+    resized: list[Path] = []
+    images = stack_images(
         [path for of_class in files for path in of_class],
-        partial(_to_side, resized=resized),
+        partial(_read_32x32, resized=resized),
         description=f"decoding {root.name} images",
     )
     counts = torch.tensor([len(of_class) for of_class in files])
     return ImageTensors(images, torch.arange(len(classes)).repeat_interleave(counts)), len(resized)
 
 
-def _image_files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
-    if not files:
-        raise ValueError(f"{folder}: holds no image ({', '.join(IMG_EXTENSIONS)})")
-    return files
-
-
-def _to_side(image: Image.Image, *, resized: list[tuple[int, int]]) -> Image.Image:
+def _read_32x32(path: Path, *, resized: list[Path]) -> Image.Image:
+    image = read_image(path)
     if image.size == (SIDE, SIDE):
         return image
-    resized.append(image.size)
+    resized.append(path)
     return ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC)
 
 

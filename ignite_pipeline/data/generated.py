@@ -42,25 +42,27 @@ def draw_airplanes_and_birds(count: int, *, seed: int, side: int = 32) -> ImageT
 
 def _draw(rng: np.random.Generator, side: int, *, bird: bool) -> np.ndarray:
     size = 2 * side
-    sky = rng.uniform(60, 230, 3)
+    # Airplanes fly in blue more often than birds do: a little can be told from colours alone.
+    blue = rng.random() < (0.3 if bird else 0.7)
+    sky = rng.uniform((60, 110, 150), (160, 190, 240)) if blue else rng.uniform(60, 200, 3)
     image = Image.new("RGB", (size, size), _colour(sky))
     draw = ImageDraw.Draw(image)
     horizon = rng.uniform(0.4, 1.3) * size
     draw.rectangle((0, horizon, size, 2 * size), fill=_colour(sky + rng.normal(0, 35, 3)))
     for _ in range(rng.integers(2, 7)):
         _draw_clutter(draw, rng, sky, size)
-    paint = sky + rng.choice([-1, 1]) * rng.uniform(18, 90) + rng.normal(0, 18, 3)
-    angle, scale = rng.uniform(0, 2 * np.pi), size * rng.uniform(0.2, 0.45)
-    squeeze = rng.uniform(0.35, 1, 2)
-    centre = rng.uniform(0.3, 0.7, 2) * size
+    paint = sky + rng.choice([-1, 1]) * rng.uniform(35, 110) + rng.normal(0, 18, 3)
+    angle, scale = rng.normal(0, 0.5) + rng.choice([0, np.pi]), size * rng.uniform(0.3, 0.5)
+    squeeze = rng.uniform(0.6, 1, 2)
+    centre = rng.uniform(0.35, 0.65, 2) * size
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * scale
     for part in _BIRD if bird else _AIRPLANE:
-        points = (np.array(part) + rng.normal(0, 0.07, (len(part), 2))) * squeeze @ turn + centre
+        points = (np.array(part) + rng.normal(0, 0.05, (len(part), 2))) * squeeze @ turn + centre
         draw.polygon([tuple(point) for point in points.tolist()], fill=_colour(paint + rng.normal(0, 12, 3)))
     if rng.random() < 0.5:
         _draw_clutter(draw, rng, sky, size)
     pixels = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR), np.float32)
-    return np.clip(pixels + rng.normal(0, rng.uniform(4, 22), pixels.shape), 0, 255).astype(np.uint8)
+    return np.clip(pixels + rng.normal(0, rng.uniform(3, 14), pixels.shape), 0, 255).astype(np.uint8)
 
 
 def _draw_clutter(draw: ImageDraw.ImageDraw, rng: np.random.Generator, sky: np.ndarray, size: int) -> None:

@@ -1,17 +1,24 @@
 """Images decoded once into one uint8 tensor, handed out a batch at a time."""
 
 import hashlib
+import math
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
+
+MEMORY_LIMIT_BYTES = 4 * 2**30
+Item = TypeVar("Item")
 
 
 class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
@@ -66,24 +73,55 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
         return mean.float(), variance.clamp_min(0).sqrt().float()
 
 
-def decode_images(
-    paths: Sequence[Path], prepare: Callable[[Image.Image], Image.Image], *, description: str = "decoding"
+def image_files(folder: Path) -> list[Path]:
+    """Return the images of a folder in the order of their names; raise ``ValueError`` if there is none."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
+    if not files:
+        raise ValueError(f"{folder}: holds no image ({', '.join(IMG_EXTENSIONS)})")
+    return files
+
+
+def read_image(path: Path) -> Image.Image:
+    """Return a file's image as RGB; raise ``ValueError`` with its path if it cannot be read to its end."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # Pillow's decoders raise whatever they stumble over
+        raise ValueError(f"{path}: not a readable image ({error}); mend or remove it") from error
+
+
+def stack_images(
+    items: Sequence[Item],
+    read: Callable[[Item], Image.Image | np.ndarray],
+    *,
+    description: str = "decoding",
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Tensor:
-    """Decode files to RGB, ``prepare`` each to one common size, and stack them as uint8 ``(N, 3, H, W)``.
+    """``read`` each item to an image or array ``(H, W, C)`` of one size; return uint8 ``(N, C, H, W)``.
 
-    Raises ``ValueError`` with the path of the first file that cannot be read to its end.
+    Beyond ``memory_limit_bytes`` they go to an unnamed temporary file that is mapped into memory.
     """
-
-    def decode(path: Path) -> np.ndarray:
-        try:
-            with Image.open(path) as image:
-                return np.asarray(prepare(image.convert("RGB")))
-        except Exception as error:  # Pillow's decoders raise whatever they stumble over
-            raise ValueError(f"{path}: not a readable image ({error}); mend or remove it") from error
-
+    height, width, channels = np.asarray(read(items[0])).shape
+    images = allocate((len(items), channels, height, width), memory_limit_bytes=memory_limit_bytes)
     with ThreadPoolExecutor() as pool:
-        arrays = progress(pool.map(decode, paths), total=len(paths), description=description)
-        return torch.from_numpy(np.stack(list(arrays))).permute(0, 3, 1, 2).contiguous()
+        arrays = progress(pool.map(read, items), total=len(items), description=description)
+        for image, array in zip(images, arrays, strict=True):
+            image.copy_(torch.from_numpy(np.array(array)).permute(2, 0, 1))
+    return images
+
+
+def allocate(shape: tuple[int, ...], *, memory_limit_bytes: int = MEMORY_LIMIT_BYTES) -> Tensor:
+    """Return an empty uint8 tensor, in memory or, beyond the limit, in an unnamed temporary file.
+
+    >>> allocate((2, 3), memory_limit_bytes=1).fill_(7).sum().item()
+    42
+    """
+    if math.prod(shape) <= memory_limit_bytes:
+        return torch.empty(shape, dtype=torch.uint8)
+    with tempfile.TemporaryFile() as file:
+        return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))
 
 
 def progress(items, *, total: int, description: str):  # type: ignore[no-untyped-def]

@@ -1,0 +1,64 @@
+"""Adversarial losses: each judges a discriminator's output in one of three roles.
+
+``"real"`` and ``"fake"`` are the discriminator's own loss on real and generated images, ``"generator"`` is
+what the generator wants of its images. The output may have any shape; the loss is a tensor ``()``.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+AdversarialLoss = Callable[[Tensor, str], Tensor]
+
+
+def vanilla(output: Tensor, role: str) -> Tensor:
+    """Return the cross-entropy of logits, non-saturating (Goodfellow et al., arXiv 1406.2661)."""
+    wanted = torch.zeros_like(output) if role == "fake" else torch.ones_like(output)
+    return F.binary_cross_entropy_with_logits(output, wanted)
+
+
+def least_squares(output: Tensor, role: str) -> Tensor:
+    """Return the squared distance from 1 for real, 0 for fake (Mao et al., arXiv 1611.04076)."""
+    return F.mse_loss(output, torch.zeros_like(output) if role == "fake" else torch.ones_like(output))
+
+
+def hinge(output: Tensor, role: str) -> Tensor:
+    """Return the hinge loss with margins at 1 and -1 (Lim and Ye, arXiv 1705.02894)."""
+    if role == "generator":
+        return -output.mean()
+    return F.relu(1 + output if role == "fake" else 1 - output).mean()
+
+
+def wasserstein(output: Tensor, role: str) -> Tensor:
+    """Return the critic's mean; combine it with `gradient_penalty` (Gulrajani et al., arXiv 1704.00028)."""
+    return output.mean() if role == "fake" else -output.mean()
+
+
+def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """Return how far the critic's gradient norm is from 1 between ``real`` and ``fake``, squared.
+
+    Each pair of images ``(B, C, H, W)`` is mixed at a point of its own (Gulrajani et al., algorithm 1).
+
+    >>> gradient_penalty(lambda x: x.sum((1, 2, 3)), torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)).item()
+    1.0
+    """
+    share = torch.rand(len(real), 1, 1, 1).to(real.device, non_blocking=True)
+    mixed = (share * real + (1 - share) * fake).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(judge(mixed).float().sum(), mixed, create_graph=True)
+    return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+
+
+LOSSES: dict[str, AdversarialLoss] = {
+    "vanilla": vanilla,
+    "least-squares": least_squares,
+    "hinge": hinge,
+    "wasserstein": wasserstein,
+}
+
+
+def discriminator_accuracy(loss: AdversarialLoss, output: Tensor, role: str) -> Tensor:
+    """Return the share of outputs on the right side of the loss's boundary: 0.5 for least squares, else 0."""
+    judged_real = output > (0.5 if loss is least_squares else 0.0)
+    return (judged_real if role == "real" else ~judged_real).float().mean()

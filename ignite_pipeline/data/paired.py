@@ -1,0 +1,169 @@
+"""Pairs of images, to learn to translate one into the other: side by side in a file, or in two folders."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ignite_pipeline.data.generated_facades import draw_facades
+from ignite_pipeline.data.images import MEMORY_LIMIT_BYTES, image_files, read_image, stack_images
+
+DIRECTIONS = ("AtoB", "BtoA")
+GENERATED_COUNTS = {"train": 200, "val": 20}
+
+
+class PairTensors(Dataset[Tensor]):
+    """Pairs ``(N, 6, H, W)`` uint8: the three channels of the source, then those of the target."""
+
+    def __init__(self, pairs: Tensor) -> None:
+        if pairs.dtype != torch.uint8 or pairs.ndim != 4 or pairs.shape[1] % 2:
+            raise TypeError(f"pairs must be uint8 (N, 2 * C, H, W), got {pairs.dtype} {tuple(pairs.shape)}")
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return one pair ``(6, H, W)``."""
+        return self.pairs[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> Tensor:
+        """Return pairs ``(B, 6, H, W)``, complete: nothing is left to collate."""
+        return self.pairs.index_select(0, torch.tensor(indices))
+
+    def sha256(self) -> str:
+        """Return the digest of all pairs, to tell whether data has changed."""
+        return hashlib.sha256(self.pairs.numpy().data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Training and validation pairs, and where they come from."""
+
+    name: str
+    root: str | None
+    train: PairTensors
+    val: PairTensors
+    notice: str | None = None
+
+    def describe(self) -> dict[str, object]:
+        """Return what a run's record keeps of the data."""
+        return {
+            "name": self.name,
+            "root": self.root,
+            "train": len(self.train),
+            "val": len(self.val),
+            "sha256": [self.train.sha256(), self.val.sha256()],
+            "notice": self.notice,
+        }
+
+
+def paired_images(
+    root: str | Path | None = None,
+    *,
+    direction: str = "BtoA",
+    image_size: int = 256,
+    load_size: int | None = None,
+    dataset: str = "auto",
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+) -> Translation:
+    """Load pairs (A, B) and put the source of ``direction`` first.
+
+    ``root`` holds either ``train/`` and ``val/`` (or ``test/``) with A and B side by side in each file, A on
+    the left; or ``trainA/``, ``trainB/`` and ``valA/``, ``valB/`` (or ``testA/``, ``testB/``) with the same
+    file names. Each image is decoded once: for training scaled to ``load_size`` squared, to cut windows from
+    (286 where ``image_size`` is 256), for validation to ``image_size``. ``dataset`` is "paired", "generated"
+    (drawn façades: A the photo, B the labels) or "auto", which draws only if there is no ``root``.
+
+    Raises ``ValueError`` where files are missing, do not halve, do not match or cannot be read.
+
+    >>> data = paired_images(image_size=32)
+    >>> data.train.pairs.shape, data.val.pairs.shape
+    (torch.Size([200, 6, 36, 36]), torch.Size([20, 6, 32, 32]))
+    """
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be AtoB or BtoA, got {direction!r}")
+    load_size = load_size or round(image_size * 286 / 256)
+    if load_size < image_size:
+        raise ValueError(f"load_size must be at least image_size={image_size}, got {load_size}")
+    sizes = {"train": load_size, "val": image_size}
+    if dataset not in ("auto", "paired", "generated"):
+        raise ValueError(f"dataset must be auto, paired or generated, got {dataset!r}")
+    if dataset == "generated" or (dataset == "auto" and root is None):
+        train, val = (
+            draw_facades(GENERATED_COUNTS[split], seed=seed, side=sizes[split])
+            for seed, split in enumerate(("train", "val"))
+        )
+        notice = "training on GENERATED drawings of façades, not on real images"
+        return Translation(
+            "generated", None, _directed(*train, direction), _directed(*val, direction), notice
+        )
+    if root is None:
+        raise ValueError("dataset='paired' needs a root: the folder that holds the pairs")
+    train_items, val_items = _find_pairs(Path(root))
+    train_pairs, val_pairs = (
+        stack_images(
+            items,
+            partial(_read_pair, size=sizes[split], direction=direction),
+            description=f"decoding {split} pairs",
+            memory_limit_bytes=memory_limit_bytes,
+        )
+        for split, items in (("train", train_items), ("val", val_items))
+    )
+    return Translation("paired", str(root), PairTensors(train_pairs), PairTensors(val_pairs))
+
+
+def _directed(a: Tensor, b: Tensor, direction: str) -> PairTensors:
+    return PairTensors(torch.cat([a, b] if direction == "AtoB" else [b, a], dim=1))
+
+
+# The file of A and that of B; one and the same where they stand side by side.
+_Files = tuple[Path, Path]
+
+
+def _find_pairs(root: Path) -> tuple[list[_Files], list[_Files]]:
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder; give the one that holds train/ and val/")
+    for name in ("val", "test"):
+        if (root / "train").is_dir() and (root / name).is_dir():
+            train, val = (image_files(root / split) for split in ("train", name))
+            return [(path, path) for path in train], [(path, path) for path in val]
+        if (root / "trainA").is_dir() and (root / f"{name}A").is_dir():
+            return _matched(root, "train"), _matched(root, name)
+    raise ValueError(
+        f"{root}: holds neither train/ and val/ (pairs side by side) nor trainA/, trainB/, valA/ and valB/"
+    )
+
+
+def _matched(root: Path, split: str) -> list[_Files]:
+    a, b = ({path.stem: path for path in image_files(root / f"{split}{side}")} for side in "AB")
+    if alone := sorted(a.keys() ^ b.keys()):
+        where = a.get(alone[0]) or b[alone[0]]
+        raise ValueError(f"{where}: no image of that name in the other folder ({len(alone)} such files)")
+    return [(a[name], b[name]) for name in sorted(a)]
+
+
+def _read_pair(files: _Files, *, size: int, direction: str) -> np.ndarray:
+    if files[0] == files[1]:
+        a, b = split_pair(read_image(files[0]), files[0])
+    else:
+        a, b = read_image(files[0]), read_image(files[1])
+        if a.size != b.size:
+            raise ValueError(f"{files[1]}: is {b.width}x{b.height}, but {files[0]} is {a.width}x{a.height}")
+    pair = [np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)) for image in (a, b)]
+    return np.concatenate(pair if direction == "AtoB" else pair[::-1], axis=2)
+
+
+def split_pair(image: Image.Image, path: Path) -> tuple[Image.Image, Image.Image]:
+    """Return the left and the right half; raise ``ValueError`` with the path if the width is odd."""
+    half, rest = divmod(image.width, 2)
+    if rest:
+        raise ValueError(f"{path}: its width of {image.width} does not halve into a pair")
+    return image.crop((0, 0, half, image.height)), image.crop((half, 0, image.width, image.height))
