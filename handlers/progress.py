@@ -95,7 +95,8 @@ class ProgressLine:
         ]
         if self.timer is not None:
             if self.batch_size is not None:
-                words.append(f"{self.timer.iterations_per_s() * self.batch_size:,.0f} images/s")
+                speed = self.timer.iterations_per_s() * self.batch_size
+                words.append(f"{speed:,.0f} images/s" if speed >= 100 else f"{speed:.3g} images/s")
             words.append(self.timer.shares())
         return words
 

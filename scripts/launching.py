@@ -241,7 +241,7 @@ class Run:
         timing, best = summary["timing"], summary["best"]
         words = [
             f"{summary['iterations']} iterations in {timing['wall_s']:.0f} s",
-            f"{summary['images_per_s']:,.0f} images/s",
+            f"{summary['images_per_s']:,.1f} images/s",
             timing["verdict"],
             *(f"{name} {summary['final'][name]:.4f}" for name in [best and best["metric"]] if name),
             str(self.directory / "report.png"),

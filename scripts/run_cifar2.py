@@ -30,6 +30,7 @@ from handlers import (
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.data.loading import endless_loader, ordered_loader
+from ignite_pipeline.memory import keep_freed_memory
 from ignite_pipeline.models.classifiers import CLASSIFIERS
 from ignite_pipeline.precision import Precision, resolve_precision
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
@@ -163,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if getattr(options, name) is None:
                 setattr(options, name, getattr(recipe, name))
         make_deterministic()
+        keep_freed_memory()
         device = resolve_device(options.device)
         options.device, options.precision = str(device), resolve_precision(options.precision, device)
         run = Run("cifar2", options)

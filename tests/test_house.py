@@ -65,6 +65,7 @@ PUBLIC = {
     "data.images": ["ImageTensors", "allocate", "image_files", "progress", "read_image", "stack_images"],
     "data.loading": ["PositionKeyed", "PositionSampler", "endless_loader", "ordered_loader"],
     "data.paired": ["PairTensors", "Translation", "paired_images", "split_pair"],
+    "memory": ["keep_freed_memory"],
     "models.classifiers": ["GlobalMaxPool", "Residual", "conv_net", "fully_connected", "residual_net"],
     "models.pix2pix": ["PatchDiscriminator", "UNetGenerator", "initialize"],
     "precision": ["Precision", "resolve_precision"],

@@ -1,0 +1,141 @@
+"""What an iteration of pix2pix takes: the plain reference step, written out, and ours in fp32 and in bf16.
+
+python benchmarks/pix2pix_step.py        # make bench
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ignite_pipeline.memory import keep_freed_memory
+from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
+from ignite_pipeline.precision import Precision, resolve_precision
+from ignite_pipeline.steps import gan_step
+
+Pair = tuple[Tensor, Tensor]
+
+
+def networks(image_size: int) -> tuple[nn.Module, nn.Module]:
+    """Return generator and discriminator, the same ones every time."""
+    torch.manual_seed(0)
+    return UNetGenerator(image_size=image_size), PatchDiscriminator(6)
+
+
+def plain_step(image_size: int) -> Callable[[Pair], object]:
+    """Return the reference's iteration in a straight line, with torch's defaults."""
+    generator, discriminator = networks(image_size)
+    optimizer_g, optimizer_d = (
+        torch.optim.Adam(model.parameters(), lr=2e-4, betas=(0.5, 0.999))
+        for model in (generator, discriminator)
+    )
+
+    def step(pair: Pair) -> None:
+        source, target = pair
+        fake = generator(source)
+        discriminator.requires_grad_(True)
+        optimizer_d.zero_grad()
+        judged_fake = discriminator(torch.cat([source, fake.detach()], 1))
+        judged_real = discriminator(torch.cat([source, target], 1))
+        loss_fake = F.binary_cross_entropy_with_logits(judged_fake, torch.zeros_like(judged_fake))
+        loss_real = F.binary_cross_entropy_with_logits(judged_real, torch.ones_like(judged_real))
+        ((loss_fake + loss_real) * 0.5).backward()
+        optimizer_d.step()
+        discriminator.requires_grad_(False)
+        optimizer_g.zero_grad()
+        judged = discriminator(torch.cat([source, fake], 1))
+        adversarial = F.binary_cross_entropy_with_logits(judged, torch.ones_like(judged))
+        (adversarial + 100 * F.l1_loss(fake, target)).backward()
+        optimizer_g.step()
+
+    return step
+
+
+def our_step(image_size: int, precision: str) -> Callable[[Pair], object]:
+    """Return the step as scripts/run_pix2pix.py builds it."""
+    keep_freed_memory()
+    models = networks(image_size)
+    optimizers = [torch.optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True) for m in models]
+    step = gan_step(*models, *optimizers, precision=Precision(precision))
+    return lambda pair: step(Engine(lambda engine, batch: None), pair)
+
+
+AUTO = resolve_precision("auto", "cpu")
+CONTENDERS: dict[str, Callable[[int], Callable[[Pair], object]]] = {
+    "plain reference, fp32": plain_step,
+    "ours, fp32": partial(our_step, precision="fp32"),
+    f"ours, --precision auto ({AUTO})": partial(our_step, precision=AUTO),
+}
+
+
+def measure(name: str, options: argparse.Namespace) -> float:
+    """Return a contender's median seconds a step, in a process of its own: memory is kept by the process."""
+    command = [sys.executable, __file__, "--only", name, "--repeats", str(options.repeats)]
+    command += ["--image-size", str(options.image_size), "--batch-size", str(options.batch_size)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def measure_here(name: str, options: argparse.Namespace) -> float:
+    """Return the contender's median seconds a step, after three to warm up."""
+    shape = (options.batch_size, 3, options.image_size, options.image_size)
+    pair = torch.rand(shape) * 2 - 1, torch.rand(shape) * 2 - 1
+    step = CONTENDERS[name](options.image_size)
+    times = []
+    for _ in range(3 + options.repeats):
+        start = time.perf_counter()
+        step(pair)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[3:])
+
+
+def main() -> None:
+    """Run the contenders in turn, print their medians and spread, write the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--image-size", type=int, default=256, help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=1, help="(default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each contender (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=8, help="steps in a round (default: %(default)s)")
+    parser.add_argument("--only", help="measure this contender once, in this process")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    if options.only:
+        print(measure_here(options.only, options))
+        return
+
+    times: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for _ in tqdm(range(options.rounds), desc="rounds", leave=False):
+        for name in CONTENDERS:
+            times[name].append(measure(name, options))
+
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}, ", end="")
+    print(f"{torch.get_num_threads()} threads; {options.image_size} pixels, batch {options.batch_size};")
+    print(f"{options.rounds} rounds of {options.repeats} steps each, in turn; median (min to max)\n")
+    print(f"| {'':31} | seconds a step | speed-up over the plain step, in pairs |")
+    print("|---|---|---|")
+    plain = times["plain reference, fp32"]
+    for name, ours in times.items():
+        ratios = [a / b for a, b in zip(plain, ours, strict=True)]
+        print(f"| {name:31} | {spread(ours)} | {spread(ratios) if ours is not plain else '–'} |")
+    if options.json:
+        options.json.write_text(json.dumps(times, indent=2) + "\n")
+
+
+def spread(values: list[float]) -> str:
+    """Return median, least and largest."""
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+if __name__ == "__main__":
+    main()
