@@ -239,6 +239,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
         every_s=options.checkpoint_every_s,
         score="val/accuracy",
+        config={"task": "cifar2", **vars(options)},
     ).attach(trainer)
     ProgressLine(
         metrics={"train/loss": "loss", "train/accuracy": "accuracy", "val/accuracy": "validation accuracy"},

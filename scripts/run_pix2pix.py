@@ -230,10 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         every_s=options.checkpoint_every_s,
         score="val/l1",
         maximize=False,
-        config={
-            "task": "pix2pix",
-            **{n: vars(options)[n] for n in ("image_size", "norm", "direction", "seed")},
-        },
+        config={"task": "pix2pix", **vars(options)},
     ).attach(trainer)
     ProgressLine(
         metrics={

@@ -6,7 +6,6 @@
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,34 +14,10 @@ from PIL import Image, ImageOps
 from torchvision.datasets import CIFAR10
 
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
-from ignite_pipeline.data.images import ImageTensors, image_files, read_image, stack_images
+from ignite_pipeline.data.images import ImageSplits, ImageTensors, image_files, read_image, stack_images
 
 SIDE = 32
 DEFAULT_ROOT = Path("data")
-
-
-@dataclass(frozen=True)
-class Classification:
-    """Training and validation images of some classes, and where they come from."""
-
-    name: str
-    root: str | None
-    classes: tuple[str, ...]
-    train: ImageTensors
-    val: ImageTensors
-    notice: str | None = None
-
-    def describe(self) -> dict[str, object]:
-        """Return what a run's record keeps of the data."""
-        return {
-            "name": self.name,
-            "root": self.root,
-            "train": len(self.train),
-            "val": len(self.val),
-            "sha256": [self.train.sha256(), self.val.sha256()],
-            "classes": list(self.classes),
-            "notice": self.notice,
-        }
 
 
 def cifar2(
@@ -50,7 +25,7 @@ def cifar2(
     *,
     classes: Sequence[str] = ("airplane", "bird"),
     dataset: str = "auto",
-) -> Classification:
+) -> ImageSplits:
     """Load 32×32 images of ``classes``; the target of an image is its class's place among them.
 
     ``dataset`` is one of
@@ -100,7 +75,7 @@ def cifar2(
         return _generated(classes, notice=f"{error}: training on GENERATED drawings, not on real images")
 
 
-def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> Classification:
+def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSplits:
     try:
         splits = [CIFAR10(root, train=train) for train in (True, False)]
     except RuntimeError as error:  # torchvision has compared digests
@@ -110,7 +85,7 @@ def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> Classif
         splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
     _require_classes(classes, splits[0].classes, where=str(root))
     train, val = (_select(split, classes) for split in splits)
-    return Classification("cifar10", str(root), classes, train, val)
+    return ImageSplits("cifar10", str(root), train, val, classes=classes)
 
 
 def _require_network(url: str) -> None:
@@ -131,7 +106,7 @@ def _select(split: CIFAR10, classes: tuple[str, ...]) -> ImageTensors:
     return ImageTensors(torch.from_numpy(split.data)[chosen].permute(0, 3, 1, 2).contiguous(), targets)
 
 
-def _folder(root: Path, classes: tuple[str, ...]) -> Classification:
+def _folder(root: Path, classes: tuple[str, ...]) -> ImageSplits:
     val = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or val is None:
         raise ValueError(f"{root}: a folder tree needs train/<class>/ and val/<class>/ (or test/<class>/)")
@@ -139,7 +114,7 @@ def _folder(root: Path, classes: tuple[str, ...]) -> Classification:
     val_images, val_resized = _read_tree(val, classes)
     resized = train_resized + val_resized
     notice = f"{resized} images were not {SIDE}x{SIDE}: scaled and cut to that" if resized else None
-    return Classification("folder", str(root), classes, train_images, val_images, notice)
+    return ImageSplits("folder", str(root), train_images, val_images, notice, classes)
 
 
 def _read_tree(root: Path, classes: tuple[str, ...]) -> tuple[ImageTensors, int]:
@@ -171,7 +146,7 @@ def _require_classes(classes: tuple[str, ...], present: Sequence[str], *, where:
         raise ValueError(f"{where}: no class {', '.join(missing)}; there are {', '.join(present) or 'none'}")
 
 
-def _generated(classes: tuple[str, ...], *, notice: str | None) -> Classification:
+def _generated(classes: tuple[str, ...], *, notice: str | None) -> ImageSplits:
     _require_classes(classes, ("airplane", "bird"), where="generated data")
     targets = {name: target for target, name in enumerate(classes)}
     train = draw_airplanes_and_birds(10_000, seed=0)
@@ -179,4 +154,4 @@ def _generated(classes: tuple[str, ...], *, notice: str | None) -> Classificatio
     for split in (train, val):
         split.targets = torch.tensor([targets["airplane"], targets["bird"]])[split.targets]
     notice = notice or "training on GENERATED drawings, not on real images"
-    return Classification("generated", None, classes, train, val, notice)
+    return ImageSplits("generated", None, train, val, notice, classes)

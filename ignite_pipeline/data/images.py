@@ -6,8 +6,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -71,6 +72,30 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
         mean = shares @ levels
         variance = shares @ levels**2 - mean**2
         return mean.float(), variance.clamp_min(0).sqrt().float()
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """Training and validation data, where they come from, and what their user must be told."""
+
+    name: str
+    root: str | None
+    train: Any
+    val: Any
+    notice: str | None = None
+    classes: tuple[str, ...] = ()
+
+    def describe(self) -> dict[str, object]:
+        """Return what a run's record keeps of the data."""
+        return {
+            "name": self.name,
+            "root": self.root,
+            "train": len(self.train),
+            "val": len(self.val),
+            "sha256": [self.train.sha256(), self.val.sha256()],
+            "classes": list(self.classes),
+            "notice": self.notice,
+        }
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ignite_pipeline.data.generated_facades import draw_facades
-from ignite_pipeline.data.images import MEMORY_LIMIT_BYTES, image_files, read_image, stack_images
+from ignite_pipeline.data.images import MEMORY_LIMIT_BYTES, ImageSplits, image_files, read_image, stack_images
 
 DIRECTIONS = ("AtoB", "BtoA")
 GENERATED_COUNTS = {"train": 200, "val": 20}
@@ -43,28 +42,6 @@ class PairTensors(Dataset[Tensor]):
         return hashlib.sha256(self.pairs.numpy().data).hexdigest()
 
 
-@dataclass(frozen=True)
-class Translation:
-    """Training and validation pairs, and where they come from."""
-
-    name: str
-    root: str | None
-    train: PairTensors
-    val: PairTensors
-    notice: str | None = None
-
-    def describe(self) -> dict[str, object]:
-        """Return what a run's record keeps of the data."""
-        return {
-            "name": self.name,
-            "root": self.root,
-            "train": len(self.train),
-            "val": len(self.val),
-            "sha256": [self.train.sha256(), self.val.sha256()],
-            "notice": self.notice,
-        }
-
-
 def paired_images(
     root: str | Path | None = None,
     *,
@@ -73,7 +50,7 @@ def paired_images(
     load_size: int | None = None,
     dataset: str = "auto",
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
-) -> Translation:
+) -> ImageSplits:
     """Load pairs (A, B) and put the source of ``direction`` first.
 
     ``root`` holds either ``train/`` and ``val/`` (or ``test/``) with A and B side by side in each file, A on
@@ -102,7 +79,7 @@ def paired_images(
             for seed, split in enumerate(("train", "val"))
         )
         notice = "training on GENERATED drawings of façades, not on real images"
-        return Translation(
+        return ImageSplits(
             "generated", None, _directed(*train, direction), _directed(*val, direction), notice
         )
     if root is None:
@@ -117,7 +94,7 @@ def paired_images(
         )
         for split, items in (("train", train_items), ("val", val_items))
     )
-    return Translation("paired", str(root), PairTensors(train_pairs), PairTensors(val_pairs))
+    return ImageSplits("paired", str(root), PairTensors(train_pairs), PairTensors(val_pairs))
 
 
 def _directed(a: Tensor, b: Tensor, direction: str) -> PairTensors:
