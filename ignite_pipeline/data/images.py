@@ -4,7 +4,7 @@ import hashlib
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +149,6 @@ def allocate(shape: tuple[int, ...], *, memory_limit_bytes: int = MEMORY_LIMIT_B
         return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))
 
 
-def progress(items, *, total: int, description: str):  # type: ignore[no-untyped-def]
+def progress(items: Iterable[Item], *, total: int, description: str) -> Iterable[Item]:
     """Pass ``items`` on, with a bar on the terminal once they have taken a second."""
     return tqdm(items, total=total, desc=description, delay=1, leave=False, disable=not sys.stderr.isatty())
