@@ -9,6 +9,7 @@ from handlers.report import plot_report
 from handlers.samples import SampleGrids
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import LearningRate, StepMeans
+from handlers.visdom_board import VisdomBoard
 
 __all__ = [
     "Checkpoints",
@@ -20,6 +21,7 @@ __all__ = [
     "SampleGrids",
     "StepMeans",
     "StopOnNonFinite",
+    "VisdomBoard",
     "create_run",
     "load_newest",
     "model_sha256",

@@ -45,10 +45,15 @@ def sync_folder(folder: Path) -> None:
 def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
     """Return the lines of a run's ``metrics.jsonl``, less any that a kill or a full disk cut off."""
     path = Path(directory) / "metrics.jsonl"
+    return parse_metrics(path.read_text(), path) if path.exists() else []
+
+
+def parse_metrics(text: str, path: Path) -> list[dict[str, Any]]:
+    """Return the lines in ``text``, a part of the ``metrics.jsonl`` at ``path``, less any cut off."""
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
+    for line in text.splitlines():
         try:
-            lines.append(json.loads(text))
+            lines.append(json.loads(line))
         except ValueError:
             _LOGGER.warning("%s: a line was cut off and is left out", path)
     return lines

@@ -7,14 +7,14 @@ from typing import Any
 
 from handlers.files import read_metrics
 
-_PARTS = {
+PART_STYLES = {
     "fetch": ("waiting for data", "#d1495b"),
     "first_batch": ("first batch", "#edae49"),
     "compute": ("computing", "#00798c"),
     "handlers": ("handlers", "#8d96a3"),
     "evaluate": ("evaluating", "#66a182"),
 }
-_TRAIN, _VAL = "#8d96a3", "#00798c"
+TRAIN_COLOR, VAL_COLOR = "#8d96a3", "#00798c"
 
 
 def plot_report(directory: str | Path) -> Path:
@@ -38,9 +38,13 @@ def plot_report(directory: str | Path) -> Path:
     figure.suptitle(_title(directory, summary), fontsize=10)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis, name in zip(axes, names, strict=False):
-        _plot_curve(axis, iterations, f"train/{name}", label="training, recent mean", color=_TRAIN, alpha=0.5)
-        _plot_curve(axis, epochs, f"train/{name}", label="training, epoch mean", color=_TRAIN, marker=".")
-        _plot_curve(axis, epochs, f"val/{name}", label="validation", color=_VAL, marker=".")
+        _plot_curve(
+            axis, iterations, f"train/{name}", label="training, recent mean", color=TRAIN_COLOR, alpha=0.5
+        )
+        _plot_curve(
+            axis, epochs, f"train/{name}", label="training, epoch mean", color=TRAIN_COLOR, marker="."
+        )
+        _plot_curve(axis, epochs, f"val/{name}", label="validation", color=VAL_COLOR, marker=".")
         axis.set(xlabel="iteration", title=name)
         axis.grid(alpha=0.3)
         if axis.lines:
@@ -67,7 +71,7 @@ def _plot_curve(axis: Any, lines: Sequence[dict[str, Any]], name: str, **style: 
 
 def _plot_time(axis: Any, epochs: Sequence[dict[str, Any]]) -> None:
     bottom = [0.0] * len(epochs)
-    for part, (label, color) in _PARTS.items():
+    for part, (label, color) in PART_STYLES.items():
         seconds = [line.get(f"time/{part}_s") or 0.0 for line in epochs]
         axis.bar(
             [line["epoch"] for line in epochs], seconds, bottom=bottom, label=label, color=color, width=0.85

@@ -8,6 +8,8 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from handlers.files import write_whole
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -61,6 +63,7 @@ class SampleGrids:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             path = self.directory / f"epoch_{engine.state.epoch:04d}.png"
-            save_image(images, path, nrow=len(columns), normalize=True, value_range=(-1, 1))
+            look = {"nrow": len(columns), "normalize": True, "value_range": (-1, 1), "format": "png"}
+            write_whole(path, lambda temporary: save_image(images, temporary, **look))
         except OSError as error:
             _LOGGER.warning("%s: no samples were written (%s)", self.directory, error)

@@ -17,7 +17,11 @@ from typing import Any, NoReturn
 import torch
 
 from handlers import create_run, load_newest, read_config, update_config
+from handlers.lock import lock_run
 from handlers.record import refuse_existing_run
+
+from board import board_choice
+from visdom_server import PORT, credentials, front_end
 
 # What may be given anew when a run is resumed: none of these changes what it computes so far.
 RESUMABLE = ("resume", "num_workers", "visdom", "checkpoint_every_s", "epochs", "max_iterations", "device")
@@ -111,7 +115,14 @@ def add_run_options(
         metavar="SECONDS",
         help="save inside long epochs too (default: %(default)s)",
     )
-    group.add_argument("--visdom", choices=("off",), default="off", help="live board (default: %(default)s)")
+    group.add_argument(
+        "--visdom",
+        type=board_choice,
+        default="auto",
+        metavar="{auto,off,serve,URL}",
+        help=f"live board: auto uses a server on localhost:{PORT} whenever there is one, serve starts one"
+        " (default: %(default)s)",
+    )
 
 
 def parse_options(
@@ -127,7 +138,7 @@ def parse_options(
     # The data is what "auto" found then, and no option makes it another.
     stored = {**config["options"], "dataset": config["dataset"]["name"]}
     given = vars(_without_defaults(parser).parse_args(argv))
-    given = {name: value for name, value in given.items() if value != "auto"}
+    given = {name: value for name, value in given.items() if value != "auto" or name == "visdom"}
     for name, value in given.items():
         if name not in RESUMABLE and value != stored.get(name):
             raise ValueError(
@@ -175,8 +186,12 @@ class Run:
         self.task, self.options = task, options
         self.resumed = options.resume is not None
         self.checkpoint: dict[str, Any] | None = None
+        if options.visdom == "serve":
+            front_end()
+        credentials()
         if self.resumed:
             self.directory = Path(options.resume)
+            lock_run(self.directory)
             self.checkpoint = load_newest(self.directory / "checkpoints")
             if options.max_iterations is not None and options.max_iterations < self.iteration:
                 raise ValueError(
@@ -224,6 +239,7 @@ class Run:
                     "git_revision": _git_revision(),
                 },
             )
+            lock_run(self.directory)
         except OSError as error:
             raise ValueError(
                 f"--output {self.directory} cannot be written: {error.strerror or error}"

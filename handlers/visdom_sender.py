@@ -1,0 +1,163 @@
+"""Keep a Visdom server in step with windows, from a thread of its own."""
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
+
+from handlers.visdom_windows import Window, environment_name
+
+_LOGGER = logging.getLogger(__name__)
+_TIMEOUT_S = 10.0  # only the sender's own thread waits
+_LONGEST_BACK_OFF_S = 10.0
+_CORE_SHARE = 0.05
+_NOBODY = "nobody is there"
+
+
+class _Refused(Exception):
+    """A server is there and does not take what it is sent."""
+
+
+class VisdomSender:
+    """Send each window that has changed, whole, once in ``period_s`` seconds.
+
+    ``update()`` is called in the sender's thread before each round and returns the windows by environment
+    and id. The one sent last is looked for on the server before the next round: where it is missing or not
+    as it was sent, the server is a new one, and gets everything. Whatever a server does or fails to do is
+    logged once and tried again, after longer and longer pauses (10 s at most); nothing is ever raised.
+    Rounds come less often where they would take more than a twentieth of a core.
+
+    ``url`` is ``http://host:port``; name and password are for servers that ask for a log-in. Proxies of
+    the environment are not used. ``optional`` says that a server which never was there is no news.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        update: Callable[[], Mapping[tuple[str, str], Window]],
+        *,
+        optional: bool = False,
+        username: str | None = None,
+        password: str | None = None,
+        period_s: float = 1.0,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"url must be like http://localhost:8097, got {url!r}")
+        if parts.username or parts.password:
+            raise ValueError("url must not hold a user name or password, give username= and password=")
+        self.url, self.update = url.rstrip("/"), update
+        self.username, self.password, self.period_s = username, password, period_s
+        self._opener = build_opener(ProxyHandler({}), HTTPCookieProcessor())
+        self._sent: dict[tuple[str, str], Any] = {}
+        self._newest: tuple[str, str] | None = None  # a window as the server is told of it, and its hash
+        # What was said last; that an optional server is not there need not be said.
+        self._trouble: str | None = _NOBODY if optional else None
+        self._closing, self._gave_up = threading.Event(), False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to send, unless it has begun."""
+        if self._thread is None or not self._thread.is_alive():
+            self._closing, self._gave_up = threading.Event(), False
+            self._thread = threading.Thread(target=self._run, name="visdom", daemon=True)
+            self._thread.start()
+
+    def close(self, deadline_s: float = 3.0) -> None:
+        """Send what has changed and end; give up after ``deadline_s`` seconds."""
+        if self._thread is not None:
+            self._closing.set()
+            self._thread.join(deadline_s)
+            self._gave_up = self._thread.is_alive()
+
+    def _run(self) -> None:
+        back_off_s, pause_s, retry_at = self.period_s, 0.0, 0.0
+        while True:
+            closing = self._closing.wait(pause_s)
+            cpu_s = time.thread_time()
+            try:
+                windows = self.update()
+                if windows and (closing or time.monotonic() >= retry_at):
+                    self._send_changed(windows)
+                    self._report(None)
+                    back_off_s = self.period_s
+            except Exception as error:  # of the network, or a defect of ours: never the training's concern
+                self._report(_words(error))
+                self._sent.clear()
+                self._newest = None
+                retry_at = time.monotonic() + back_off_s
+                back_off_s = min(2 * back_off_s, _LONGEST_BACK_OFF_S)
+            if closing:
+                return
+            pause_s = max(self.period_s, (time.thread_time() - cpu_s) / _CORE_SHARE)
+
+    def _report(self, trouble: str | None) -> None:
+        if self._gave_up:
+            return
+        if trouble is None and self._trouble is not None:
+            _LOGGER.info("Visdom at %s takes the board", self.url)
+        if trouble is not None and trouble != self._trouble:
+            _LOGGER.warning("Visdom at %s: %s; the board goes on when it can", self.url, trouble)
+        self._trouble = trouble
+
+    def _send_changed(self, windows: Mapping[tuple[str, str], Window]) -> None:
+        if self._newest is not None and self._hash(self._newest[0]) != self._newest[1]:
+            self._sent.clear()
+            self._newest = None
+        place = None
+        for key, window in windows.items():
+            version = window.version
+            if self._sent.get(key) == version:
+                continue
+            environment, name = map(environment_name, key)
+            place = json.dumps({"eid": environment, "win": name})
+            answer = self._post("events", f"{place[:-1]}, {window.content()}}}")
+            if answer != name:
+                raise _Refused(f"it answers {answer[:60]!r}; is that a Visdom server?")
+            self._sent[key] = version
+        if place is not None:
+            self._newest = (place, self._hash(place))
+
+    def _hash(self, place: str) -> str:
+        """Return the server's hash of a window: another one after every time that it was sent."""
+        return self._post("win_hash", place, missing="")
+
+    def _post(self, endpoint: str, body: str, *, missing: str | None = None) -> str:
+        status, answer = self._request(endpoint, body)
+        if status == 400:  # what Visdom answers to who is not logged in
+            self._log_in()
+            status, answer = self._request(endpoint, body)
+        if status == 500 and missing is not None:  # it does not know the environment
+            return missing
+        if status != 200:
+            raise _Refused(f"it answers with status {status}")
+        return answer
+
+    def _log_in(self) -> None:
+        if self.username is None or self.password is None:
+            raise _Refused("it asks for a log-in")
+        digest = hashlib.sha256(self.password.encode()).hexdigest()
+        status, _ = self._request("", json.dumps({"username": self.username, "password": digest}))
+        if status != 200:
+            raise _Refused("it refuses the user name or password")
+
+    def _request(self, endpoint: str, body: str) -> tuple[int, str]:
+        try:
+            with self._opener.open(f"{self.url}/{endpoint}", body.encode(), timeout=_TIMEOUT_S) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            error.close()
+            return error.code, ""
+
+
+def _words(error: Exception) -> str:
+    reason = error.reason if isinstance(error, URLError) else error
+    if isinstance(reason, TimeoutError):
+        return "no answer in time"
+    return _NOBODY if isinstance(reason, ConnectionError) else str(reason) or type(reason).__name__

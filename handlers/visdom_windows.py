@@ -1,0 +1,301 @@
+"""What one run shows on a Visdom server: its metrics, texts and images as windows of bounded size."""
+
+import base64
+import html
+import json
+import math
+import re
+import struct
+from collections import deque
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+from handlers.report import PART_STYLES, TRAIN_COLOR, VAL_COLOR
+
+_AXIS_TITLES = {
+    "l1": "L1 distance",
+    "lr": "learning rate",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+}
+_MAX_BUCKETS = 500
+_MAX_BARS = 200
+_PANE = {"width": 460, "height": 340}
+_TIME = re.compile(r"time/(.+)_s")
+_VERSIONS = count(1)  # no two looks of any window have the same
+
+
+def environment_name(name: str) -> str:
+    """Return ``name`` with all that Visdom does not take in the name of an environment replaced.
+
+    >>> environment_name("cifar2/<b>tonight</b> 1")
+    'cifar2-b-tonight-b-1'
+    """
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "run"
+
+
+class Window(Protocol):
+    """Something that Visdom shows in one pane; ``version`` is another whenever it would look different."""
+
+    version: Any
+
+    def content(self) -> str:
+        """Return the ``data``, ``layout`` and ``opts`` that Visdom wants, as the inside of a JSON object."""
+
+
+class Trace:
+    """The points of one curve: at most 1,000, however many are added.
+
+    Neighbours share a bucket, which keeps its lowest, its highest and, if it has one, a gap; when there
+    are too many buckets, each two become one. The newest point is always there as it came.
+
+    >>> trace = Trace(max_buckets=4)
+    >>> for x in range(64):
+    ...     trace.add(x, -9.0 if x == 5 else float(x))
+    >>> trace.points()
+    [(5, -9.0), (15, 15.0), (16, 16.0), (31, 31.0), (32, 32.0), (47, 47.0), (48, 48.0), (63, 63.0)]
+    """
+
+    def __init__(self, *, max_buckets: int = _MAX_BUCKETS) -> None:
+        self.max_buckets = max_buckets
+        self._buckets: list[list[tuple[float, float | None]]] = []
+        self._per_bucket = 1
+        self._in_newest = 1
+        self._newest: tuple[float, float | None] | None = None
+
+    def add(self, x: float, y: float | None) -> None:
+        """Add a point to the right of the others; a ``y`` that is not finite is a gap."""
+        self._newest = (x, y if y is not None and math.isfinite(y) else None)
+        if self._in_newest == self._per_bucket:
+            if len(self._buckets) == self.max_buckets:
+                pairs = zip(self._buckets[::2], self._buckets[1::2], strict=True)
+                self._buckets = [_extremes(left + right) for left, right in pairs]
+                self._per_bucket *= 2
+            self._buckets.append([])
+            self._in_newest = 0
+        self._buckets[-1] = _extremes([*self._buckets[-1], self._newest])
+        self._in_newest += 1
+
+    def points(self) -> list[tuple[float, float | None]]:
+        """Return the points that are kept, from left to right."""
+        points = [point for bucket in self._buckets for point in bucket]
+        if self._newest is not None and points[-1] != self._newest:
+            points.append(self._newest)
+        return points
+
+
+def _extremes(points: list[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
+    if len(points) < 2:
+        return points
+    gaps = [point for point in points if point[1] is None]
+    finite = sorted((point for point in points if point[1] is not None), key=lambda point: point[1] or 0.0)
+    return sorted({*finite[:1], *finite[-1:], *gaps[-1:]}, key=lambda point: point[0])
+
+
+class Curves:
+    """Curves over a common axis, with a legend."""
+
+    def __init__(self, title: str, *, x_title: str = "iteration", y_title: str = "") -> None:
+        self.title, self.x_title, self.y_title = title, x_title, y_title or title
+        self.traces: dict[str, Trace] = {}
+        self.styles: dict[str, Mapping[str, Any]] = {}
+        self.version: Any = 0
+
+    def add(self, name: str, x: float, y: float | None, **style: Any) -> None:
+        """Add a point to the curve of that name; ``style`` is Plotly's, for a curve that is new."""
+        if name not in self.traces:
+            self.traces[name], self.styles[name] = Trace(), style
+        self.traces[name].add(x, y)
+        self.version = next(_VERSIONS)
+
+    def content(self) -> str:
+        """Return a Plotly figure."""
+        data = []
+        for name, trace in self.traces.items():
+            x, y = zip(*trace.points(), strict=True)
+            style = {"mode": "lines", **self.styles[name]}
+            data.append({"type": "scatter", "name": html.escape(name), "x": x, "y": y, **style})
+        return _plot(self.title, data, self.x_title, self.y_title)
+
+
+class TimeBars:
+    """The seconds that each part took, stacked, for each of the latest 200 epochs."""
+
+    def __init__(self) -> None:
+        self.epochs: deque[tuple[int, dict[str, float | None]]] = deque(maxlen=_MAX_BARS)
+        self.version: Any = 0
+
+    def add(self, epoch: int, seconds: dict[str, float | None]) -> None:
+        """Add an epoch's seconds by part."""
+        self.epochs.append((epoch, seconds))
+        self.version = next(_VERSIONS)
+
+    def content(self) -> str:
+        """Return a Plotly figure."""
+        x = [epoch for epoch, _ in self.epochs]
+        data = [
+            {
+                "type": "bar",
+                "name": label,
+                "x": x,
+                "y": [seconds.get(part) for _, seconds in self.epochs],
+                "marker": {"color": color},
+            }
+            for part, (label, color) in PART_STYLES.items()
+        ]
+        return _plot("where the time went", data, "epoch", "seconds", barmode="stack")
+
+
+class Text:
+    """Lines of plain text."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.text = ""
+        self.version: Any = 0
+
+    def set(self, text: str) -> None:
+        """Replace the text."""
+        if text != self.text:
+            self.text, self.version = text, next(_VERSIONS)
+
+    def content(self) -> str:
+        """Return a text pane: Visdom renders HTML there, so it is escaped."""
+        shown = html.escape(self.text).replace("\n", "<br>")
+        return _inside(
+            {
+                "data": [{"type": "text", "content": shown}],
+                "opts": {"title": self.title, **_PANE, "height": 150},
+            }
+        )
+
+
+class Image:
+    """An encoded image with a caption."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.caption = title, ""
+        self.png, self.width, self.height = b"", 1, 1
+        self.version: Any = 0
+
+    def set(self, png: bytes, *, caption: str = "") -> None:
+        """Replace the image by one encoded as PNG."""
+        self.png, self.caption = png, caption
+        self.width, self.height = struct.unpack(">II", png[16:24])
+        self.version = next(_VERSIONS)
+
+    def content(self) -> str:
+        """Return an image pane, wide enough for the image unless that is wider than two plots."""
+        width = max(280, min(self.width + 20, 2 * _PANE["width"]))
+        height = round(self.height * width / self.width) + 50
+        content = {"src": "@", "caption": self.caption}
+        opts = {"title": self.title, "width": width, "height": height}
+        text = _inside({"data": [{"type": "image", "content": content}], "opts": opts})
+        # Put in after the encoder, which would look at each of a million characters.
+        source = f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
+        return text.replace('"src": "@"', f'"src": "{source}"', 1)
+
+
+def _plot(title: str, data: list[dict[str, Any]], x_title: str, y_title: str, **layout: Any) -> str:
+    axes = {
+        "xaxis": {"title": {"text": html.escape(x_title)}},
+        "yaxis": {"title": {"text": html.escape(y_title)}},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "margin": {"l": 60, "r": 15, "t": 30, "b": 45},
+        "showlegend": True,
+    }
+    return _inside({"data": data, "layout": {**axes, **layout}, "opts": {"title": title, **_PANE}})
+
+
+def _inside(content: Mapping[str, Any]) -> str:
+    return json.dumps(content)[1:-1]
+
+
+class RunWindows:
+    """The windows of one run, by a fixed id each, in the order in which they were first filled.
+
+    ``train/loss`` and ``val/loss`` share the window of ``loss``, by iteration; ``time/..._s`` are stacked by
+    epoch. ``labels`` gives axis titles, with units where there are any, to quantities.
+
+    >>> windows = RunWindows(labels={"grad_norm": "gradient norm"})
+    >>> windows.add({"kind": "epoch", "epoch": 1, "iteration": 9, "train/loss": 2.0, "val/loss": 3.0})
+    >>> {name: list(window.traces) for name, window in windows.windows.items()}
+    {'loss': ['training, epoch mean', 'validation']}
+    """
+
+    def __init__(self, *, labels: Mapping[str, str] | None = None) -> None:
+        self.labels = {**_AXIS_TITLES, **(labels or {})}
+        self.windows: dict[str, Any] = {}
+        self._sample: tuple[int, Path] | None = None
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Add the metrics of a line of ``metrics.jsonl``, or of an engine in the same form."""
+        seconds: dict[str, float | None] = {}
+        for name, value in line.items():
+            if name in ("kind", "epoch", "iteration"):
+                continue
+            if part := _TIME.fullmatch(name):
+                seconds[part[1]] = value
+            else:
+                self._add_point(line, name, value)
+        if seconds:
+            self._window("time", TimeBars).add(line["epoch"], seconds)
+
+    def _add_point(self, line: Mapping[str, Any], name: str, value: float | None) -> None:
+        prefix, _, quantity = name.rpartition("/")
+        trace, style = _trace_of(prefix, quantity, line["kind"])
+        y_title = self.labels.get(quantity, quantity)
+        self._window(quantity, Curves, quantity, y_title=y_title).add(
+            trace, line["iteration"], value, **style
+        )
+
+    def set_text(self, title: str, text: str) -> None:
+        """Show ``text`` in the pane of that title."""
+        self._window(f"text {title}", Text, title).set(text)
+
+    def set_image(self, title: str, png: bytes, *, caption: str = "") -> None:
+        """Show an image, encoded as PNG, in the pane of that title."""
+        self._window(f"image {title}", Image, title).set(png, caption=caption)
+
+    def show_samples(self, directory: Path) -> None:
+        """Show the newest image of ``samples/`` in a run directory, if there is one that is not yet shown."""
+        newest = max(
+            ((path.stat().st_mtime_ns, path) for path in directory.glob("samples/*.png")), default=None
+        )
+        if newest is not None and newest != self._sample:
+            self.set_image("samples", newest[1].read_bytes(), caption=newest[1].stem)
+            self._sample = newest
+
+    def _window(self, key: str, kind: Any, *args: Any, **kwargs: Any) -> Any:
+        if key not in self.windows:
+            self.windows[key] = kind(*args, **kwargs)
+        return self.windows[key]
+
+
+def _trace_of(prefix: str, quantity: str, kind: str) -> tuple[str, dict[str, Any]]:
+    if prefix == "val":
+        return "validation", {"line": {"color": VAL_COLOR}}
+    if prefix != "train":
+        return prefix or quantity, {}
+    if quantity == "lr":  # a rate has no mean
+        return "training", {"line": {"color": TRAIN_COLOR}}
+    if kind == "iteration":
+        return "training, recent mean", {"line": {"color": TRAIN_COLOR, "width": 1}, "opacity": 0.6}
+    return "training, epoch mean", {"line": {"color": TRAIN_COLOR}}
+
+
+def compare(runs: Mapping[str, RunWindows]) -> dict[str, Curves]:
+    """Return a window for each quantity, with one curve for each of the runs, given by name."""
+    windows: dict[str, Curves] = {}
+    for run, shown in runs.items():
+        for quantity, window in shown.windows.items():
+            if not isinstance(window, Curves):
+                continue
+            for name in {"validation", "training, epoch mean"} & window.traces.keys():
+                title = f"{quantity} · {name}"
+                common = windows.setdefault(title, Curves(title, y_title=window.y_title))
+                common.traces[run], common.styles[run] = window.traces[name], {}
+                common.version = (common.version, window.version)
+    return dict(sorted(windows.items()))

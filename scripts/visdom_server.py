@@ -1,0 +1,211 @@
+"""A Visdom server that needs no internet to start: its front end is fetched once, checked, and kept.
+
+``python scripts/visdom_server.py PORT`` serves an empty one until its standard input ends.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from urllib.request import urlopen
+
+PORT = 8097
+
+# What Visdom's page needs and its package lacks: package on npm, file in it, place, SHA-256.
+_FILES = """
+jquery@3.1.1 dist/jquery.min.js js/jquery.min.js
+  85556761a8800d14ced8fcd41a6b8b26bf012d44a318866c0d81a62092efd9bf
+plotly.js-dist-min@2.11.1 plotly.min.js js/plotly-plotly.min.js
+  dd146b2db18d4ced4743018fa65ada14b723bf1aae08b559a5576ba8116cd889
+layout-bin-packer@1.4.0 dist/layout-bin-packer.js js/layout_bin_packer.js
+  312ed1834f78f497ac3c9e943ce4657679d26ad8cd62d7f722912d26c9d0ed29
+bootstrap@3.3.7 dist/css/bootstrap.min.css css/bootstrap.min.css
+  f75e846cc83bd11432f4b1e21a45f31bc85283d11d372f7b19accd1bf6a2635c
+bootstrap@3.3.7 dist/js/bootstrap.min.js js/bootstrap.min.js
+  53964478a7c634e8dad34ecc303dd8048d00dce4993906de1bacf67f663486ef
+bootstrap@3.3.7 dist/fonts/glyphicons-halflings-regular.woff2 fonts/glyphicons-halflings-regular.woff2
+  fe185d11a49676890d47bb783312a0cda5a44c4039214094e7957b4c040ef11c
+react-resizable@1.4.6 css/styles.css css/react-resizable-styles.css
+  7c9122a97c86b4be7839fd3d23c37d06aec1ece3ef830f8bae3a8c121056d528
+react-grid-layout@0.16.3 css/styles.css css/react-grid-layout-styles.css
+  4ec035a50c31ec008bab5794e88ef056043e63aaa8dcbb24d36e5a73780b4dbc
+sjcl@1.0.7 sjcl.js js/sjcl.js
+  d09a8688f37c7442bb1e6699b46efb191d9281ef05a492586fa0f54dc4e5110a
+"""
+FRONT_END = [line.split() for line in _FILES.replace("\n  ", " ").strip().splitlines()]
+
+
+def cache_directory() -> Path:
+    """Return where this user's programs keep what they can fetch again."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(base) / "ignite_pipeline"
+
+
+def front_end() -> Path:
+    """Return the directory of a complete front end; make it first where there is none.
+
+    ``OSError`` is raised, with what to do, if its files cannot be had.
+    """
+    directory = cache_directory() / f"visdom-{version('visdom')}"
+    if not _is_complete(directory):
+        print(f"Fetching Visdom's front end, once, into {directory}", file=sys.stderr, flush=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
+            _assemble(Path(temporary) / "static")
+            shutil.rmtree(directory, ignore_errors=True)
+            os.replace(Path(temporary) / "static", directory)
+    return directory
+
+
+def _is_complete(directory: Path) -> bool:
+    files = [(directory / place, digest) for _, _, place, digest in FRONT_END]
+    return all(path.is_file() and _sha256(path.read_bytes()) == digest for path, digest in files)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _assemble(directory: Path) -> None:
+    # Found, not imported: visdom's package takes a second, and logs as it is imported.
+    from importlib.util import find_spec
+
+    package = Path(find_spec("visdom").origin).parent
+    shutil.copytree(package / "static", directory)
+    for name, file, place, digest in FRONT_END:
+        content = _fetch(name, file)
+        if _sha256(content) != digest:
+            raise OSError(f"{name}/{file} is not the file that it should be: its SHA-256 differs")
+        (directory / place).parent.mkdir(exist_ok=True)
+        (directory / place).write_bytes(content)
+    page = directory / "index.html"
+    page.write_text(_mend(page.read_text(), directory))
+
+
+def _fetch(package: str, file: str) -> bytes:
+    """Return a file of a package on npm: through npm where it is installed, else from unpkg.com."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            command = ["npm", "pack", package, "--silent", "--pack-destination", folder]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+            (archive,) = Path(folder).iterdir()
+            with tarfile.open(archive) as files:
+                return files.extractfile(f"package/{file}").read()
+        except (OSError, subprocess.SubprocessError, ValueError, KeyError) as npm_error:
+            try:
+                with urlopen(f"https://unpkg.com/{package}/{file}", timeout=10) as answer:
+                    return answer.read()
+            except OSError as error:
+                raise OSError(
+                    f"{package}, a part of Visdom's front end, came neither through npm ({npm_error}) nor"
+                    f" from unpkg.com ({error}); install npm or go online, once"
+                ) from error
+
+
+def _mend(page: str, directory: Path) -> str:
+    """Return Visdom's page less what is not there, its style sheet named in a way that any tornado takes."""
+    page = page.replace(
+        '{{ static_url("../user/style.css") }}',
+        "{{ handler.settings['static_url_prefix'] }}../user/style.css",
+    )
+
+    def is_there(line: str) -> bool:
+        file = re.search(r"""static_url\(['"](.+?)['"]\)""", line)
+        return file is None or (directory / file[1]).exists()
+
+    return "".join(line for line in page.splitlines(keepends=True) if is_there(line))
+
+
+def credentials() -> tuple[str | None, str | None]:
+    """Return user name and password from VISDOM_USERNAME and VISDOM_PASSWORD: both, or none."""
+    username, password = os.environ.get("VISDOM_USERNAME"), os.environ.get("VISDOM_PASSWORD")
+    if bool(username) != bool(password):
+        raise ValueError("VISDOM_USERNAME and VISDOM_PASSWORD belong together: set both or none")
+    return username or None, password or None
+
+
+def serve(port: int, static: Path, *, host: str = "127.0.0.1") -> None:
+    """Serve the front end in ``static`` until the process is told to stop; ask for the `credentials`, if any.
+
+    ``OSError`` is raised if the port is taken.
+    """
+    username, password = credentials()
+    from tornado.ioloop import IOLoop
+    from visdom.server import app
+    from visdom.utils.server_utils import hash_password
+
+    app.tornado_settings.update(static_path=str(static), template_path=str(static), autoreload=False)
+    views = cache_directory() / "visdom-environments"  # where Visdom keeps what is saved from its page
+    application = app.Application(port=port, base_url="", env_path=str(views))
+    if username is not None:
+        application.user_credential = {
+            "username": username,
+            "password": hash_password(hash_password(password)),
+        }
+        application.login_enabled = True
+        application.settings["cookie_secret"] = secrets.token_hex()
+    application.listen(port, address=host, max_buffer_size=2**30)
+    IOLoop.current().start()
+
+
+def is_answering(port: int, host: str = "localhost") -> bool:
+    """Return whether something listens there."""
+    try:
+        socket.create_connection((host, port), timeout=0.3).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    """Return Visdom's usual port if nobody listens there, else one that is free."""
+    if not is_answering(PORT):
+        return PORT
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def served(port: int) -> Iterator[None]:
+    """Let a process of its own serve meanwhile; it ends with this one, however this one ends."""
+    front_end()
+    command = [sys.executable, __file__, str(port)]
+    # In a session of its own: a Ctrl-C is for the run, which still has something to show as it ends.
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as server:
+        try:
+            yield
+        finally:
+            server.stdin.close()
+
+
+def main() -> None:
+    """Serve on the port given until standard input ends: the process that began it is then gone."""
+
+    def end_with_parent() -> None:
+        sys.stdin.read()
+        os._exit(0)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    serve(int(sys.argv[1]), front_end())
+
+
+if __name__ == "__main__":
+    main()

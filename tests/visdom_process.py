@@ -1,0 +1,124 @@
+"""Visdom servers that tests start, kill and start again; and servers that are not well."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+SERVE = """
+import sys, threading, os
+from pathlib import Path
+from importlib.util import find_spec
+import visdom_server
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+static = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(find_spec("visdom").origin).parent / "static"
+visdom_server.serve(int(sys.argv[1]), static)
+"""
+
+
+def unused_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class VisdomProcess:
+    """A real Visdom server on a port of its own, begun when `start` is called."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        self.port = unused_port()
+        self.url = f"http://localhost:{self.port}"
+        self._environment = {
+            **os.environ,
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home),
+            "PYTHONPATH": str(Path(__file__).parent.parent / "scripts"),
+            **environment,
+        }
+        self._process: subprocess.Popen | None = None
+
+    def start(self, *static: Path) -> None:
+        command = [sys.executable, "-c", SERVE, str(self.port), *map(str, static)]
+        self._process = subprocess.Popen(
+            command,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(600):
+            try:
+                socket.create_connection(("localhost", self.port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise RuntimeError("the Visdom server did not start")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def post(self, endpoint: str, content: dict) -> str:
+        request = Request(f"{self.url}/{endpoint}", json.dumps(content).encode())
+        with urlopen(request, timeout=10) as answer:
+            return answer.read().decode()
+
+    def windows(self, environment: str) -> dict[str, dict]:
+        """Return what the server holds: window by id; none where it does not know the environment."""
+        try:
+            return json.loads(self.post("win_data", {"eid": environment, "win": None}))
+        except OSError:
+            return {}
+
+    def wait_for(self, environment: str, window: str) -> dict:
+        for _ in range(600):
+            if found := self.windows(environment).get(window):
+                return found
+            time.sleep(0.05)
+        raise TimeoutError(f"{window} is not there, only {list(self.windows(environment))}")
+
+
+@contextmanager
+def hung_server() -> Iterator[str]:
+    """Accept and never answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(16)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def answering_server(status: int, *, delay_s: float = 0.0) -> Iterator[str]:
+    """Answer everything with ``status``, after ``delay_s`` seconds."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            time.sleep(delay_s)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        block_on_close = False
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # the client has gone
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
