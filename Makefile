@@ -34,3 +34,4 @@ test: lint
 bench: .venv/installed-bench
 	$(BIN)/python benchmarks/overhead.py $(ARGS)
 	$(BIN)/python benchmarks/pix2pix_step.py $(ARGS)
+	PYTHONPATH=scripts:tests $(BIN)/python benchmarks/visdom_board.py

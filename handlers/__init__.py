@@ -8,7 +8,7 @@ from handlers.record import Record, create_run, read_config, update_config
 from handlers.report import plot_report
 from handlers.samples import SampleGrids
 from handlers.timing import FetchComputeTimer
-from handlers.training_metrics import LearningRate, StepMeans
+from handlers.training_metrics import LearningRate, ModelNorms, StepMeans
 from handlers.visdom_board import VisdomBoard
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "EvaluateEachEpoch",
     "FetchComputeTimer",
     "LearningRate",
+    "ModelNorms",
     "ProgressLine",
     "Record",
     "SampleGrids",

@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import torch
 from ignite.engine import Engine, Events
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 
@@ -115,6 +116,40 @@ class LearningRate:
     def publish(self, engine: Engine) -> None:
         """Publish the rate that the next step will use."""
         engine.state.metrics["train/lr"] = self.optimizer.param_groups[0]["lr"]
+
+
+class ModelNorms:
+    """Publish a model's L2 norms: ``train/weight_norm``, and ``train/grad_norm`` of the latest gradients.
+
+    They stay on the device as tensors ``()`` until somebody shows them.
+
+    >>> model = torch.nn.Linear(2, 1)
+    >>> trainer = Engine(lambda engine, batch: model(torch.ones(2)).sum().backward())
+    >>> _ = ModelNorms(model, every_iters=1).attach(trainer)
+    >>> trainer.run([1]).metrics["train/grad_norm"]
+    tensor(1.7321)
+    """
+
+    def __init__(self, model: nn.Module, *, every_iters: int = 50) -> None:
+        self.model, self.every_iters = model, every_iters
+
+    def attach(self, engine: Engine) -> "ModelNorms":
+        """Register on the engine's events and return self."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.publish_if_due)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
+        return self
+
+    def publish_if_due(self, engine: Engine) -> None:
+        """Publish every ``every_iters`` iterations."""
+        if engine.state.iteration % self.every_iters == 0:
+            self.publish(engine)
+
+    def publish(self, engine: Engine) -> None:
+        """Publish the norms as they are."""
+        weights = [parameter.detach() for parameter in self.model.parameters()]
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        engine.state.metrics["train/weight_norm"] = get_total_norm(weights)
+        engine.state.metrics["train/grad_norm"] = get_total_norm(gradients)
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:

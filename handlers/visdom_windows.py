@@ -95,10 +95,10 @@ def _extremes(points: list[tuple[float, float | None]]) -> list[tuple[float, flo
 
 
 class Curves:
-    """Curves over a common axis, with a legend."""
+    """Curves by iteration, with a legend."""
 
-    def __init__(self, title: str, *, x_title: str = "iteration", y_title: str = "") -> None:
-        self.title, self.x_title, self.y_title = title, x_title, y_title or title
+    def __init__(self, title: str, *, y_title: str, from_zero: bool = False) -> None:
+        self.title, self.y_title, self.from_zero = title, y_title, from_zero
         self.traces: dict[str, Trace] = {}
         self.styles: dict[str, Mapping[str, Any]] = {}
         self.version: Any = 0
@@ -117,7 +117,7 @@ class Curves:
             x, y = zip(*trace.points(), strict=True)
             style = {"mode": "lines", **self.styles[name]}
             data.append({"type": "scatter", "name": html.escape(name), "x": x, "y": y, **style})
-        return _plot(self.title, data, self.x_title, self.y_title)
+        return _plot(self.title, data, "iteration", self.y_title, from_zero=self.from_zero)
 
 
 class TimeBars:
@@ -187,8 +187,8 @@ class Image:
         self.version = next(_VERSIONS)
 
     def content(self) -> str:
-        """Return an image pane, wide enough for the image unless that is wider than two plots."""
-        width = max(280, min(self.width + 20, 2 * _PANE["width"]))
+        """Return an image pane, at most as wide as a plot."""
+        width = max(280, min(self.width + 20, _PANE["width"]))
         height = round(self.height * width / self.width) + 50
         content = {"src": "@", "caption": self.caption}
         opts = {"title": self.title, "width": width, "height": height}
@@ -198,12 +198,23 @@ class Image:
         return text.replace('"src": "@"', f'"src": "{source}"', 1)
 
 
-def _plot(title: str, data: list[dict[str, Any]], x_title: str, y_title: str, **layout: Any) -> str:
+def _plot(
+    title: str,
+    data: list[dict[str, Any]],
+    x_title: str,
+    y_title: str,
+    *,
+    from_zero: bool = False,
+    **layout: Any,
+) -> str:
     axes = {
         "xaxis": {"title": {"text": html.escape(x_title)}},
-        "yaxis": {"title": {"text": html.escape(y_title)}},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        "margin": {"l": 60, "r": 15, "t": 30, "b": 45},
+        "yaxis": {
+            "title": {"text": html.escape(y_title)},
+            "rangemode": "tozero" if from_zero else "normal",
+        },
+        "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom"},
+        "margin": {"l": 60, "r": 15, "t": 45, "b": 45},
         "showlegend": True,
     }
     return _inside({"data": data, "layout": {**axes, **layout}, "opts": {"title": title, **_PANE}})
@@ -247,9 +258,9 @@ class RunWindows:
         prefix, _, quantity = name.rpartition("/")
         trace, style = _trace_of(prefix, quantity, line["kind"])
         y_title = self.labels.get(quantity, quantity)
-        self._window(quantity, Curves, quantity, y_title=y_title).add(
-            trace, line["iteration"], value, **style
-        )
+        # A learning rate that never changes would stand in the middle of an axis from -1 to 1.
+        curves = self._window(quantity, Curves, quantity, y_title=y_title, from_zero=quantity == "lr")
+        curves.add(trace, line["iteration"], value, **style)
 
     def set_text(self, title: str, text: str) -> None:
         """Show ``text`` in the pane of that title."""

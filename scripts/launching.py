@@ -116,6 +116,9 @@ def add_run_options(
         help="save inside long epochs too (default: %(default)s)",
     )
     group.add_argument(
+        "--log-norms", action="store_true", help="record the norms of weights and gradients too"
+    )
+    group.add_argument(
         "--visdom",
         type=board_choice,
         default="auto",

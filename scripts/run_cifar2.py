@@ -22,6 +22,7 @@ from handlers import (
     EvaluateEachEpoch,
     FetchComputeTimer,
     LearningRate,
+    ModelNorms,
     ProgressLine,
     Record,
     StepMeans,
@@ -218,6 +219,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ReseedEachIteration(options.seed, device=device).attach(trainer)
     means = StepMeans().attach(trainer)
     LearningRate(optimizer).attach(trainer)
+    if options.log_norms:
+        ModelNorms(model).attach(trainer)
     StopOnNonFinite().attach(trainer)
     EvaluateEachEpoch(evaluator, ordered_loader(data.val, batch_size=500)).attach(trainer)
     record = Record(

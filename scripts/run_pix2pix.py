@@ -22,6 +22,7 @@ from handlers import (
     EvaluateEachEpoch,
     FetchComputeTimer,
     LearningRate,
+    ModelNorms,
     ProgressLine,
     Record,
     SampleGrids,
@@ -201,6 +202,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ReseedEachIteration(options.seed, device=device).attach(trainer)
     means = StepMeans().attach(trainer)
     LearningRate(optimizer_g).attach(trainer)
+    if options.log_norms:
+        ModelNorms(generator).attach(trainer)
     for loss in ("loss_d", "loss_g_adversarial"):
         StopOnNonFinite(f"train/{loss}").attach(trainer)
     # One image a batch: in train mode, each is normalised by its own statistics (section 3.3).

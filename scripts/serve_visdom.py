@@ -52,10 +52,11 @@ class RunFollower:
     def update(self) -> RunWindows:
         """Read what has been added since the last time."""
         path = self.directory / "metrics.jsonl"
-        if path.exists():
-            status = path.stat()
-            if status.st_ino != self._inode or status.st_size < self._offset:  # resumed: lines were dropped
-                self._begin(status.st_ino)
+        status = path.stat() if path.exists() else None
+        if status and (status.st_ino != self._inode or status.st_size < self._offset):
+            self._begin(status.st_ino)  # it is a new run, or resumed: lines were dropped
+        self.windows.set_text("run", self._text())
+        if status:
             with open(path, "rb") as file:
                 file.seek(self._offset)
                 added = file.read()
@@ -63,7 +64,6 @@ class RunFollower:
             self._offset += len(added)
             for line in parse_metrics(added.decode(errors="replace"), path):
                 self.windows.add(line)
-        self.windows.set_text("run", self._text())
         self.windows.show_samples(self.directory)
         return self.windows
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
 from ignite_pipeline.data.generated_facades import draw_facades
 
+import visdom_server
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
@@ -78,6 +80,19 @@ def real_facades() -> Path:
     if root is None:
         pytest.skip("IGNITE_PIPELINE_FACADES names no folder of real images")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def front_end(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Visdom's front end, fetched as a user would get it."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    try:
+        return visdom_server.front_end()
+    except OSError as error:
+        pytest.skip(f"no front end for Visdom: {error}")
+    finally:
+        patch.undo()
 
 
 @pytest.fixture

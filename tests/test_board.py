@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import time
 
 import pytest
@@ -187,3 +188,31 @@ def test_a_port_that_is_taken_is_one_line(capsys):
     with hung_server() as url, pytest.raises(SystemExit):
         serve_visdom.main(["--port", url.rpartition(":")[2]])
     assert "is taken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", ["completed", "interrupted", "killed"])
+def test_a_server_that_came_with_a_run_goes_with_it(
+    end, front_end, image_tree, tmp_path, start_script, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(front_end.parent.parent))
+    directory, epochs = tmp_path / "run", 20 if end == "completed" else 100_000
+    process = start_script(
+        "run_cifar2.py",
+        *("--data-root", image_tree, "--output", directory, "--visdom", "serve"),
+        *("--model", "conv", "--epochs", epochs),
+    )
+    words = ""
+    while "Board: " not in words:
+        words = process.stderr.readline()
+    port = int(words.split("localhost:")[1].split("/")[0])
+    if end != "completed":
+        server = VisdomProcess(tmp_path, port=port)
+        assert server.wait_for("cifar2_run", "loss")
+        process.send_signal(signal.SIGINT if end == "interrupted" else signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == {"completed": 0, "interrupted": 130, "killed": -signal.SIGKILL}[end]
+    for _ in range(100):
+        if not visdom_server.is_answering(port):
+            break
+        time.sleep(0.05)
+    assert not visdom_server.is_answering(port)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from handlers import LearningRate, StepMeans
+from handlers import LearningRate, ModelNorms, StepMeans
 
 VALUES = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
@@ -89,3 +89,25 @@ def test_the_rate_is_the_optimizers():
 def test_a_bad_argument_is_named():
     with pytest.raises(ValueError, match="every_iters must be at least 1, got 0"):
         StepMeans(every_iters=0)
+
+
+def test_norms_are_those_of_all_weights_and_gradients_together():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
+    engine = Engine(lambda engine, batch: model(torch.ones(2, 3)).sum().backward())
+    ModelNorms(model, every_iters=2).attach(engine)
+    seen = []
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: seen.append("train/grad_norm" in engine.state.metrics)
+    )
+    engine.run([0, 0, 0])
+    assert seen == [False, True, True]
+    weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    gradients = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    torch.testing.assert_close(engine.state.metrics["train/weight_norm"], weights.norm())
+    torch.testing.assert_close(engine.state.metrics["train/grad_norm"], gradients.norm())
+
+
+def test_a_model_that_has_no_gradients_yet_has_norm_zero():
+    engine = Engine(lambda engine, batch: None)
+    ModelNorms(torch.nn.Linear(1, 1)).attach(engine)
+    assert engine.run([0]).metrics["train/grad_norm"] == 0

@@ -74,7 +74,9 @@ def test_a_learning_rate_is_one_curve():
     windows = RunWindows()
     windows.add({"kind": "iteration", "epoch": 1, "iteration": 5, "train/lr": 0.1})
     windows.add(epoch(1, **{"train/lr": 0.2}))
-    assert [trace["y"] for trace in shown(windows.windows["lr"])["data"]] == [[0.1, 0.2]]
+    figure = shown(windows.windows["lr"])
+    assert [trace["y"] for trace in figure["data"]] == [[0.1, 0.2]]
+    assert figure["layout"]["yaxis"]["rangemode"] == "tozero"
 
 
 def test_metrics_of_any_name_get_a_curve():

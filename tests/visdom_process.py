@@ -5,11 +5,9 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -23,6 +21,30 @@ static = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(find_spec("visdom").or
 visdom_server.serve(int(sys.argv[1]), static)
 """
 
+ANSWER = """
+import sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+port, status, delay_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(delay_s)
+        self.send_response(status)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *args):
+        pass  # the client has gone
+
+server = Server(("127.0.0.1", port), Handler)
+print("ready", flush=True)
+server.serve_forever()
+"""
+
 
 def unused_port() -> int:
     with socket.socket() as listener:
@@ -33,8 +55,8 @@ def unused_port() -> int:
 class VisdomProcess:
     """A real Visdom server on a port of its own, begun when `start` is called."""
 
-    def __init__(self, home: Path, **environment: str) -> None:
-        self.port = unused_port()
+    def __init__(self, home: Path, *, port: int | None = None, **environment: str) -> None:
+        self.port = port or unused_port()
         self.url = f"http://localhost:{self.port}"
         self._environment = {
             **os.environ,
@@ -44,6 +66,10 @@ class VisdomProcess:
             **environment,
         }
         self._process: subprocess.Popen | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def start(self, *static: Path) -> None:
         command = [sys.executable, "-c", SERVE, str(self.port), *map(str, static)]
@@ -99,26 +125,10 @@ def hung_server() -> Iterator[str]:
 
 @contextmanager
 def answering_server(status: int, *, delay_s: float = 0.0) -> Iterator[str]:
-    """Answer everything with ``status``, after ``delay_s`` seconds."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            time.sleep(delay_s)
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        block_on_close = False
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            pass  # the client has gone
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    """Answer everything with ``status``, after ``delay_s`` seconds, from a process of its own."""
+    port = unused_port()
+    command = [sys.executable, "-c", ANSWER, *map(str, (port, status, delay_s))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield f"http://127.0.0.1:{port}"
+        process.kill()
