@@ -28,6 +28,7 @@ from handlers import (
     Record,
     StepMeans,
     StopOnNonFinite,
+    VisdomBoard,
 )
 from ignite_pipeline.seeding import ReseedEachIteration
 
@@ -107,7 +108,10 @@ def every_default_handler(iterations: int) -> float:
         Checkpoints(directory, objects, every_s=60).attach(trainer)
         shown = {"train/loss": "loss", "train/accuracy": "accuracy"}
         ProgressLine(metrics=shown, timer=timer, batch_size=64, stream=Terminal()).attach(trainer)
-        with record:
+        board = VisdomBoard(
+            "http://localhost:8097", environment="overhead", directory=directory, optional=True
+        )
+        with record, board.attach(trainer):
             trainer.run(Batches(iterations))
     return step.microseconds()
 

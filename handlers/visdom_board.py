@@ -1,6 +1,7 @@
 """Live curves, texts and images on a Visdom server, never in the way of the run."""
 
 import io
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -153,6 +154,7 @@ class VisdomBoard:
         while self._lines:
             line = self._lines.popleft()
             self._windows.add({**scalars(line), "kind": line["kind"]})
+            time.sleep(0)  # gives way to the training thread, which would else wait 5 ms for the interpreter
         while self._new_images:
             title, (image, caption) = self._new_images.popitem()
             self._windows.set_image(title, _png(image), caption=caption)

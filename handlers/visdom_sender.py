@@ -77,7 +77,8 @@ class VisdomSender:
             self._gave_up = self._thread.is_alive()
 
     def _run(self) -> None:
-        back_off_s, pause_s, retry_at = self.period_s, 0.0, 0.0
+        back_off_s, retry_at = self.period_s, 0.0
+        pause_s = self.period_s / 10  # lets the thread that waits for this one's start go on at once
         while True:
             closing = self._closing.wait(pause_s)
             cpu_s = time.thread_time()
