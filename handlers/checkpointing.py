@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from handlers.files import write_whole
+from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
 
 _LOGGER = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class Checkpoints:
     ``metrics[score]`` (the largest, or the smallest with ``maximize=False``; NaN is never best). A save
     that fails, or would hold NaN, is logged; training goes on and the older checkpoints stay.
 
-    ``config`` is kept in each file, for whoever has nothing but that file.
+    ``config`` is kept in each file, for whoever has nothing but that file. A ``timer`` counts the time apart.
 
     Attach it after whatever has its state saved, or publishes the score, or writes a record.
 
@@ -64,6 +66,7 @@ class Checkpoints:
         score: str | None = None,
         maximize: bool = True,
         config: Mapping[str, Any] | None = None,
+        timer: FetchComputeTimer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if keep < 1:
@@ -72,7 +75,7 @@ class Checkpoints:
             raise ValueError(f"every_s must be positive or None, got {every_s}")
         self.directory, self.objects = Path(directory), dict(objects)
         self.every_s, self.keep, self.score, self.maximize, self.clock = every_s, keep, score, maximize, clock
-        self.config = dict(config or {})
+        self.config, self.timer = dict(config or {}), timer
         self._best: tuple[float, int] | None = None
         self._saved_at: int | None = None
         self._last_save_s = clock()
@@ -122,10 +125,13 @@ class Checkpoints:
 
     def save(self, engine: Engine) -> None:
         """Save, unless this iteration has been."""
-        iteration = engine.state.iteration
         self._last_save_s = self.clock()
-        if iteration == self._saved_at:
-            return
+        if engine.state.iteration != self._saved_at:
+            with nullcontext() if self.timer is None else self.timer.part("checkpoint"):
+                self._save(engine)
+
+    def _save(self, engine: Engine) -> None:
+        iteration = engine.state.iteration
         path = self._path(iteration)
         payload = {
             "engine": dict(engine.state_dict()),

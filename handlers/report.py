@@ -10,8 +10,10 @@ from handlers.files import read_metrics
 PART_STYLES = {
     "fetch": ("waiting for data", "#d1495b"),
     "first_batch": ("first batch", "#edae49"),
+    "transfer": ("moving to the device", "#a23b72"),
     "compute": ("computing", "#00798c"),
     "handlers": ("handlers", "#8d96a3"),
+    "checkpoint": ("checkpoints", "#c9cba3"),
     "evaluate": ("evaluating", "#66a182"),
 }
 TRAIN_COLOR, VAL_COLOR = "#8d96a3", "#00798c"

@@ -1,46 +1,68 @@
 """Where the wall time of a run goes: waiting for data, computing, or handling events."""
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from ignite.engine import Engine, Events
 
-PARTS = ("fetch", "compute", "handlers", "evaluate", "first_batch")
-_ENOUGH_ITERATIONS = 20
-_LARGE_SHARE = 0.15
+from handlers.device_time import DeviceTimeline
+from handlers.timing_statistics import IterationTimes
+
+LOOP_PARTS = ("fetch", "transfer", "compute", "handlers")
+PARTS = (*LOOP_PARTS, "evaluate", "checkpoint", "first_batch")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class FetchComputeTimer:
     """Split a run's wall time into parts that add up to it, in O(1) memory.
 
     - ``fetch``: from ``GET_BATCH_STARTED`` to ``GET_BATCH_COMPLETED``, waiting for the loader;
-    - ``compute``: the step function;
+    - ``transfer``: what is wrapped in `timed` as such, moving the batch to the device;
+    - ``compute``: the rest of the step function;
     - ``evaluate``: runs of the engines given to `watch`;
+    - ``checkpoint``: what runs inside ``with timer.part("checkpoint")``, as `Checkpoints` does;
     - ``first_batch``: from a start to the first batch, in which workers start and caches are cold;
     - ``handlers``: all the rest, which is event handlers and the engine itself.
 
     Attach it before all other handlers, so that theirs are not counted as the step. At the end of an
     epoch it publishes the seconds that each part took in it as ``time/fetch_s`` and so on; what runs
-    after the last measurement counts to the next epoch. The times are the host's: on a GPU, kernels
-    that still run when the step returns are charged to whatever waits for them.
+    after the last measurement counts to the next epoch.
+
+    On CUDA, ``compute`` is the time in which the device was busy with the step, and ``fetch`` and
+    ``handlers`` share the time in which it was idle as they shared the host's: what a loader takes
+    while the device still computes costs nothing. That is read from events in the device's queue, a
+    few iterations later; nothing waits for the device. ``make_event`` stands in for them.
 
     >>> ticks = iter(range(100))
     >>> timer = FetchComputeTimer(clock=lambda: next(ticks))
     >>> trainer = Engine(lambda engine, batch: None)
     >>> _ = timer.attach(trainer)
     >>> _ = trainer.run([1, 2, 3])
-    >>> timer.seconds
-    {'fetch': 2, 'compute': 3, 'handlers': 7, 'evaluate': 0, 'first_batch': 2}
+    >>> {part: seconds for part, seconds in timer.seconds.items() if seconds}
+    {'fetch': 2, 'compute': 3, 'handlers': 7, 'first_batch': 2}
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.clock = clock
-        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0)
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        make_event: Callable[[], Any] | None = None,
+    ) -> None:
+        self.clock, self.make_event = clock, make_event
+        self.times = IterationTimes(LOOP_PARTS)
         self.iterations = 0
-        self._epoch_start = dict(self.seconds)
+        self._host: dict[str, float] = dict.fromkeys(PARTS, 0)
+        self._device_less_host: dict[str, float] = dict.fromkeys(LOOP_PARTS, 0)
+        self._device: DeviceTimeline | None = None
+        self._epoch_start = self.seconds
+        self._iteration_start: tuple[float, ...] | None = None
         self._mark = 0.0
+        self._inside = "handlers"
         self._awaits_first_batch = True
 
     def attach(self, engine: Engine) -> "FetchComputeTimer":
@@ -50,7 +72,7 @@ class FetchComputeTimer:
         engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._end_fetch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
-        engine.add_event_handler(Events.COMPLETED, self._charge_handlers)
+        engine.add_event_handler(Events.COMPLETED, self._end)
         return self
 
     def watch(self, evaluator: Engine, trainer: Engine) -> "FetchComputeTimer":
@@ -64,9 +86,28 @@ class FetchComputeTimer:
 
         return self
 
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Charge what runs inside to that part."""
+        self._charge(self._inside)
+        try:
+            yield
+        finally:
+            self._charge(name)
+
+    def timed(self, name: str, function: Callable[P, T]) -> Callable[P, T]:
+        """Return ``function``, its calls charged to that part."""
+
+        @wraps(function)
+        def charged(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self.part(name):
+                return function(*args, **kwargs)
+
+        return charged
+
     def _charge(self, part: str) -> None:
         now = self.clock()
-        self.seconds[part] += now - self._mark
+        self._host[part] += now - self._mark
         self._mark = now
 
     def _charge_handlers(self, engine: Engine) -> None:
@@ -77,89 +118,137 @@ class FetchComputeTimer:
         for event, handler in (
             (Events.EPOCH_STARTED, self._charge_handlers),
             (Events.GET_BATCH_STARTED, self._start_fetch),
-            (Events.ITERATION_STARTED, self._charge_handlers),
+            (Events.ITERATION_STARTED, self._start_step),
         ):
             if not engine.has_event_handler(handler, event):
                 engine.add_event_handler(event, handler)
-        self._awaits_first_batch = True
+        self._awaits_first_batch, self._iteration_start, self._device = True, None, None
+        if self.make_event is not None:
+            self._device = DeviceTimeline(self.make_event)
+        elif torch.cuda.is_initialized():
+            self._device = DeviceTimeline(lambda: torch.cuda.Event(enable_timing=True))
+        self._inside = "handlers"
         self._mark = self.clock()
 
     def _start_epoch(self, engine: Engine) -> None:
         resumed_inside = engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length
         if not resumed_inside:
-            self._epoch_start = dict(self.seconds)
+            self._epoch_start = self.seconds
 
     def _start_fetch(self, engine: Engine) -> None:
-        # The engine has just made the loader's iterator, and with it the workers.
-        self._charge("first_batch" if self._awaits_first_batch else "handlers")
+        if (
+            self._awaits_first_batch
+        ):  # the engine has just made the loader's iterator, and with it the workers
+            self._charge("first_batch")
+        else:
+            self._charge("handlers")
+            self._end_iteration()
 
     def _end_fetch(self, engine: Engine) -> None:
         self._charge("first_batch" if self._awaits_first_batch else "fetch")
         self._awaits_first_batch = False
 
+    def _start_step(self, engine: Engine) -> None:
+        self._charge("handlers")
+        self._inside = "compute"
+        if self._device is not None:
+            self._device.start_step()
+
     def _end_step(self, engine: Engine) -> None:
         self._charge("compute")
+        self._inside = "handlers"
         self.iterations += 1
+        if self._device is not None:
+            self._device.end_step(self._since_last())
+            self._read_device(self._device)
+
+    def _end_iteration(self) -> None:
+        # The first iteration is left out: its batch was another part's, and its step finds nothing warm.
+        if self._device is None and (times := self._since_last()) is not None:
+            self.times.add(times[:-1])
+
+    def _since_last(self) -> tuple[float, ...] | None:
+        """Return the host's seconds in each part of the loop, and outside it, since the last call, if any."""
+        host, before = self._host, self._iteration_start
+        now = (host["fetch"], host["transfer"], host["compute"], host["handlers"], self._mark)
+        self._iteration_start = now
+        if before is None:
+            return None
+        fetch, transfer, compute, handlers, all_s = (a - b for a, b in zip(now, before, strict=True))
+        return fetch, transfer, compute, handlers, all_s - (fetch + transfer + compute + handlers)
+
+    def _read_device(self, device: DeviceTimeline) -> None:
+        for idle_s, busy_s, host in device.passed():
+            fetch, _, _, handlers, outside = host
+            idle_s = min(max(0.0, idle_s - outside), fetch + handlers)
+            waited = idle_s * fetch / ((fetch + handlers) or 1.0)
+            times = (waited, 0.0, busy_s, idle_s - waited)
+            self.times.add(times)
+            for part, on_device, on_host in zip(LOOP_PARTS, times, host, strict=False):
+                self._device_less_host[part] += on_device - on_host
+
+    def _end(self, engine: Engine) -> None:
+        self._charge("handlers")
+        self._end_iteration()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The seconds of each part so far."""
+        return {part: seconds + self._device_less_host.get(part, 0) for part, seconds in self._host.items()}
 
     def publish(self, engine: Engine) -> None:
         """Publish the seconds of each part in this epoch so far as ``time/<part>_s``."""
-        for part in PARTS:
-            engine.state.metrics[f"time/{part}_s"] = self.seconds[part] - self._epoch_start[part]
+        for part, seconds in self.seconds.items():
+            engine.state.metrics[f"time/{part}_s"] = seconds - self._epoch_start[part]
 
     def loop_s(self) -> float:
-        """Return the seconds in the training loop: fetch, compute and handlers."""
-        return self.seconds["fetch"] + self.seconds["compute"] + self.seconds["handlers"]
+        """Return the seconds in the training loop: fetch, transfer, compute and handlers."""
+        seconds = self.seconds
+        return sum(seconds[part] for part in LOOP_PARTS)
 
     def iterations_per_s(self) -> float:
         """Return iterations a second of the training loop; 0 before the first."""
         return self.iterations / self.loop_s() if self.iterations else 0.0
 
     def shares(self) -> str:
-        """Return the loop's split in words.
-
-        >>> timer = FetchComputeTimer()
-        >>> timer.seconds.update(fetch=1.0, compute=18.0, handlers=1.0)
-        >>> timer.shares()
-        'data 5% · compute 90%'
-        """
-        loop_s = self.loop_s() or 1.0
-        return f"data {self.seconds['fetch'] / loop_s:.0%} · compute {self.seconds['compute'] / loop_s:.0%}"
+        """Return the loop's split in words: ``data 5% · compute 90%``."""
+        seconds, loop_s = self.seconds, self.loop_s() or 1.0
+        return f"data {seconds['fetch'] / loop_s:.0%} · compute {seconds['compute'] / loop_s:.0%}"
 
     def verdict(self) -> str:
-        """Say what the loop is bound by.
-
-        ``data-bound`` or ``handler-bound`` if that takes more than 15 % of the loop (the larger of
-        them if both do), else ``compute-bound``; below 20 iterations, ``too few iterations to say``. There is
-        none where a GPU is in use: it computes after the step has returned.
-        """
-        if torch.cuda.is_initialized():
-            return "no verdict on a GPU: host times only"
-        if self.iterations < _ENOUGH_ITERATIONS:
-            return "too few iterations to say"
-        waits = {"data-bound": self.seconds["fetch"], "handler-bound": self.seconds["handlers"]}
-        largest = max(waits, key=waits.__getitem__)
-        return largest if waits[largest] > _LARGE_SHARE * self.loop_s() else "compute-bound"
+        """Say what the loop is bound by (see `IterationTimes.verdict`)."""
+        return self.times.verdict()
 
     def summary(self) -> dict[str, Any]:
-        """Return the parts in seconds, the verdict, and the speed-up that perfect loading would give."""
-        loop_s = self.loop_s()
-        busy_s = loop_s - self.seconds["fetch"]
+        """Return the parts in seconds, the verdict, and the speed-up that perfect loading would give.
+
+        ``ceiling_speedup_95`` is the 95 % interval of ``ceiling_speedup``; ``median_s`` and ``p95_s`` are of
+        the parts of an iteration, the first left out.
+        """
+        seconds = self.seconds
+        ceiling = self.times.speedup_without("fetch")
         return {
-            **{f"{part}_s": seconds for part, seconds in self.seconds.items()},
-            "wall_s": sum(self.seconds.values()),
+            **{f"{part}_s": value for part, value in seconds.items()},
+            "wall_s": sum(seconds.values()),
             "verdict": self.verdict(),
-            "ceiling_speedup": loop_s / busy_s if busy_s else None,
+            "ceiling_speedup": ceiling and ceiling[0],
+            "ceiling_speedup_95": ceiling and list(ceiling[1:]),
+            "median_s": {part: self.times.quantile(part, 0.5) for part in LOOP_PARTS},
+            "p95_s": {part: self.times.quantile(part, 0.95) for part in LOOP_PARTS},
         }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seconds and iterations so far, for a checkpoint."""
         return {
-            "seconds": dict(self.seconds),
+            "seconds": self.seconds,
             "epoch_start": dict(self._epoch_start),
             "iterations": self.iterations,
+            "times": self.times.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's seconds and iterations."""
-        self.seconds, self.iterations = dict(state["seconds"]), state["iterations"]
-        self._epoch_start = dict(state["epoch_start"])
+        self._host = dict(state["seconds"])
+        self._device_less_host = dict.fromkeys(LOOP_PARTS, 0)
+        self._epoch_start, self.iterations = dict(state["epoch_start"]), state["iterations"]
+        self.times.load_state_dict(state["times"])

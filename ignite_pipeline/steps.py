@@ -6,6 +6,7 @@ can run ahead of an accelerator; whoever shows a value fetches it, once in many 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,12 +32,22 @@ def accuracy(y_pred: Tensor, y: Tensor) -> Tensor:
     return (y_pred.argmax(1) == y).float().mean()
 
 
+def to_device(device: torch.device | str) -> Callable[[Any], Any]:
+    """Return a function that moves the tensors of a batch to ``device`` without waiting until they are there.
+
+    >>> [x.device.type for x in to_device("cpu")((torch.zeros(1), torch.ones(1)))]
+    ['cpu', 'cpu']
+    """
+    return partial(convert_tensor, device=device, non_blocking=True)
+
+
 def supervised_step(
     model: nn.Module,
     optimizer: Optimizer,
     loss_fn: Callable[[Tensor, Tensor], Tensor],
     *,
     device: torch.device | str = "cpu",
+    prepare_batch: Callable[[Any], Any] | None = None,
     transform: Callable[[Tensor], Tensor] | None = None,
     schedule: LRScheduler | None = None,
     precision: Precision | None = None,
@@ -46,11 +57,12 @@ def supervised_step(
 ) -> Step:
     """Return a step that trains ``model`` on ``(x, y)``: one batch, one update.
 
-    ``transform`` is applied to ``x`` on ``device``. ``loss_fn`` must average over the batch. The
-    ``schedule`` steps once an iteration. ``micro_batches`` splits the batch and accumulates the
-    gradients, to save memory: an update still sees the whole batch, the last, smaller one too. A
-    loss that is not finite leaves the parameters as they are (see `Precision`). The output has
-    ``loss`` and one entry for each of ``metrics``, tensors ``()``.
+    ``prepare_batch`` moves a batch (default: to ``device``, without waiting for it); ``transform`` is
+    applied to ``x`` on ``device``. ``loss_fn`` must average over the batch. The ``schedule`` steps once
+    an iteration. ``micro_batches`` splits the batch and accumulates the gradients, to save memory: an
+    update still sees the whole batch, the last, smaller one too. A loss that is not finite leaves the
+    parameters as they are (see `Precision`). The output has ``loss`` and one entry for each of
+    ``metrics``, tensors ``()``.
 
     >>> model = nn.Linear(2, 2)
     >>> step = supervised_step(
@@ -68,12 +80,13 @@ def supervised_step(
     if clip_norm is not None and clip_norm <= 0:
         raise ValueError(f"clip_norm must be positive or None, got {clip_norm}")
     precision = precision or Precision("fp32", device)
+    prepare = prepare_batch or to_device(device)
     measures = {"loss": loss_fn, **(metrics or {})}
 
     def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
         if not model.training:
             model.train()
-        x, y = (part.to(device, non_blocking=True) for part in batch)
+        x, y = prepare(batch)
         if transform is not None:
             x = transform(x)
         parts = []
@@ -143,6 +156,7 @@ def gan_step(
     discriminator_steps: int = 1,
     penalty_weight: float = 0.0,
     device: torch.device | str = "cpu",
+    prepare_batch: Callable[[Any], Any] | None = None,
     transform: Callable[[Any], tuple[Tensor, Tensor]] | None = None,
     schedules: Sequence[LRScheduler] = (),
     precision: Precision | None = None,
@@ -150,11 +164,12 @@ def gan_step(
 ) -> Step:
     """Return a step that trains a generator against a discriminator: one batch, one update of the generator.
 
-    ``transform`` turns a batch, on ``device``, into ``(source, target)``; without it, the batch is that pair.
-    The generator makes a fake of ``target`` from ``source``. First the discriminator is updated,
-    ``discriminator_steps`` times, on the detached fake and the real target, with their losses summed and
-    multiplied by ``discriminator_weight``; then the generator, through the updated and frozen discriminator,
-    on the adversarial loss plus ``reconstruction_weight`` times the reconstruction loss. A ``conditional``
+    ``prepare_batch`` is as in `supervised_step`. ``transform`` turns a batch, on ``device``, into
+    ``(source, target)``; without it, the batch is that pair. The generator makes a fake of ``target``
+    from ``source``. First the discriminator is updated, ``discriminator_steps`` times, on the detached
+    fake and the real target, with their losses summed and multiplied by ``discriminator_weight``; then
+    the generator, through the updated and frozen discriminator, on the adversarial loss plus
+    ``reconstruction_weight`` times the reconstruction loss. A ``conditional``
     discriminator sees the source too, joined along the channels. ``penalty_weight`` adds
     `gradient_penalty` to the discriminator's loss.
 
@@ -173,6 +188,7 @@ def gan_step(
         if weight < 0:
             raise ValueError(f"{name} must not be negative, got {weight}")
     precision = precision or Precision("fp32", device)
+    prepare = prepare_batch or to_device(device)
 
     def update_discriminator(source: Tensor, target: Tensor, fake: Tensor) -> dict[str, Tensor]:
         def judge(image: Tensor) -> Tensor:
@@ -196,7 +212,7 @@ def gan_step(
         for model in (generator, discriminator):
             if not model.training:
                 model.train()
-        batch = convert_tensor(batch, device, non_blocking=True)
+        batch = prepare(batch)
         source, target = batch if transform is None else transform(batch)
         for _ in range(discriminator_steps - 1):
             with torch.no_grad(), precision.autocast():

@@ -35,7 +35,7 @@ from ignite_pipeline.memory import keep_freed_memory
 from ignite_pipeline.models.classifiers import CLASSIFIERS
 from ignite_pipeline.precision import Precision, resolve_precision
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
-from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
+from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step, to_device
 
 from board import attach_board
 from launching import (
@@ -190,12 +190,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     crop = RandomCrop(padding=4)
     augment = [crop, RandomHorizontalFlip()] if recipe.augment else []
 
+    timer = FetchComputeTimer()
     trainer = Engine(
         supervised_step(
             model,
             optimizer,
             loss_fn,
             device=device,
+            prepare_batch=timer.timed("transfer", to_device(device)),
             transform=nn.Sequential(*augment, normalize).to(device),
             schedule=schedule,
             precision=precision,
@@ -215,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         crop.size = 24 if engine.state.epoch <= recipe.small * options.epochs else None
 
     # Attachment order is execution order: measure, evaluate, record, save, show.
-    timer = FetchComputeTimer().attach(trainer).watch(evaluator, trainer)
+    timer.attach(trainer).watch(evaluator, trainer)
     ReseedEachIteration(options.seed, device=device).attach(trainer)
     means = StepMeans().attach(trainer)
     LearningRate(optimizer).attach(trainer)
@@ -242,6 +244,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "timer": timer,
         },
         every_s=options.checkpoint_every_s,
+        timer=timer,
         score="val/accuracy",
         config={"task": "cifar2", **vars(options)},
     ).attach(trainer)

@@ -37,7 +37,7 @@ from ignite_pipeline.memory import keep_freed_memory
 from ignite_pipeline.models.pix2pix import IMAGE_SIZES, NORMS, PatchDiscriminator, UNetGenerator
 from ignite_pipeline.precision import Precision, resolve_precision
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
-from ignite_pipeline.steps import gan_step, inference_mode_of, translation_step
+from ignite_pipeline.steps import gan_step, inference_mode_of, to_device, translation_step
 
 from board import attach_board
 from launching import (
@@ -166,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     optimizer_d, schedule_d = build_optimizer(discriminator, options, len(train_loader))
     split = SplitPair()
 
+    timer = FetchComputeTimer()
     trainer = Engine(
         gan_step(
             generator,
@@ -176,6 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             reconstruction_weight=options.lambda_l1,
             penalty_weight=GRADIENT_PENALTY if options.gan_loss == "wasserstein" else 0.0,
             device=device,
+            prepare_batch=timer.timed("transfer", to_device(device)),
             transform=nn.Sequential(RandomCrop(0, size=options.image_size), RandomHorizontalFlip(), split),
             schedules=(schedule_g, schedule_d),
             precision=precision,
@@ -198,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return [source, fake, target]
 
     # Attachment order is execution order: measure, evaluate, record, save, show.
-    timer = FetchComputeTimer().attach(trainer).watch(evaluator, trainer)
+    timer.attach(trainer).watch(evaluator, trainer)
     ReseedEachIteration(options.seed, device=device).attach(trainer)
     means = StepMeans().attach(trainer)
     LearningRate(optimizer_g).attach(trainer)
@@ -232,6 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "timer": timer,
         },
         every_s=options.checkpoint_every_s,
+        timer=timer,
         score="val/l1",
         maximize=False,
         config={"task": "pix2pix", **vars(options)},

@@ -87,6 +87,7 @@ PUBLIC = {
         "gan_step",
         "inference_mode_of",
         "supervised_step",
+        "to_device",
         "translation_step",
     ],
 }

@@ -41,8 +41,9 @@ def test_a_long_epoch_gets_lines_between(ticking_clock):
 def test_speed_split_and_label_are_shown(ticking_clock):
     stream = io.StringIO()
     timer = FetchComputeTimer()
-    timer.seconds.update(fetch=1.0, compute=9.0)
-    timer.iterations = 100
+    state = timer.state_dict()
+    state["seconds"].update(fetch=1.0, compute=9.0)
+    timer.load_state_dict({**state, "iterations": 100})
     run(stream, clock=ticking_clock, timer=timer, batch_size=64, label="GENERATED data")
     assert stream.getvalue().startswith(
         "GENERATED data · epoch 1/2 · loss 0.25 · 640 images/s · data 10% · compute 90%"
