@@ -119,7 +119,7 @@ class LearningRate:
 
 
 class ModelNorms:
-    """Publish a model's L2 norms: ``train/weight_norm``, and ``train/grad_norm`` of the latest gradients.
+    """Publish a model's L2 norms: ``train/weight_norm``, and ``train/grad_norm`` of what the step left there.
 
     They stay on the device as tensors ``()`` until somebody shows them.
 
@@ -131,6 +131,8 @@ class ModelNorms:
     """
 
     def __init__(self, model: nn.Module, *, every_iters: int = 50) -> None:
+        if every_iters < 1:
+            raise ValueError(f"every_iters must be at least 1, got {every_iters}")
         self.model, self.every_iters = model, every_iters
 
     def attach(self, engine: Engine) -> "ModelNorms":

@@ -1,6 +1,7 @@
 """Live curves, texts and images on a Visdom server, never in the way of the run."""
 
 import io
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from handlers.training_metrics import scalars
 from handlers.visdom_sender import VisdomSender
 from handlers.visdom_windows import RunWindows, Window
 
+_LOGGER = logging.getLogger(__name__)
 _MOST_WAITING = 100_000
 
 
@@ -111,10 +114,17 @@ class VisdomBoard:
         self._new_texts[title] = text
 
     def show_image(self, title: str, image: Tensor, *, caption: str = "") -> None:
-        """Show ``image``, (C, H, W) or a row of (N, C, H, W), uint8 or float in [0, 1], C of 1 or 3."""
+        """Show ``image`` in the pane of that title, in place of the one before.
+
+        It is (C, H, W) or a row of (N, C, H, W), C of 1 or 3, uint8 or a float type in [0, 1]; else
+        ``ValueError`` is raised.
+        """
         if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3):
             raise ValueError(f"image must be (C, H, W) or (N, C, H, W), C 1 or 3, got {tuple(image.shape)}")
-        self._new_images[title] = image.detach().clone(), caption
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise ValueError(f"image must be uint8 or a float type, got {image.dtype}")
+        dtype = torch.uint8 if image.dtype == torch.uint8 else torch.float32
+        self._new_images[title] = image.detach().to(dtype, copy=True), caption
 
     def __enter__(self) -> "VisdomBoard":
         return self
@@ -130,7 +140,10 @@ class VisdomBoard:
 
     def _show_texts(self) -> None:
         for title, text in self.texts.items():
-            self.show_text(title, text())
+            try:
+                self.show_text(title, text())
+            except Exception:  # a text is never worth a run
+                _LOGGER.exception("the text %r could not be had", title)
 
     def _log(self, kind: str, engine: Engine) -> None:
         state = engine.state
@@ -138,19 +151,24 @@ class VisdomBoard:
         for name, value in state.metrics.items():
             if kind == "iteration" and not name.startswith("train/"):
                 continue
-            if self.metrics is None or name in self.metrics:
-                line[name] = value.detach().clone() if isinstance(value, Tensor) else value
+            if self.metrics is not None and name not in self.metrics:
+                continue
+            if isinstance(value, Tensor):
+                if value.numel() != 1:
+                    continue
+                value = value.detach().clone()
+            line[name] = value
         self._lines.append(line)
 
     def _update(self) -> dict[tuple[str, str], Window]:
         """Bring the windows up to date, in the sender's thread."""
         while self._new_texts:
             self._windows.set_text(*self._new_texts.popitem())
-        if self.directory is not None and self._history_until:
+        until, self._history_until = self._history_until, 0
+        if self.directory is not None and until:
             for line in read_metrics(self.directory):
-                if line["iteration"] <= self._history_until:
+                if line["iteration"] <= until:
                     self._windows.add(self._chosen(line))
-            self._history_until = 0
         while self._lines:
             line = self._lines.popleft()
             self._windows.add({**scalars(line), "kind": line["kind"]})
@@ -173,7 +191,7 @@ def _png(image: Tensor) -> bytes:
 
     pixels = image.cpu().numpy()
     if pixels.dtype != np.uint8:
-        pixels = (np.nan_to_num(pixels.astype(np.float32)).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+        pixels = (np.nan_to_num(pixels).clip(0, 1) * 255 + 0.5).astype(np.uint8)
     rows = np.concatenate(pixels, axis=-1) if pixels.ndim == 4 else pixels
     rows = rows.transpose(1, 2, 0)
     file = io.BytesIO()

@@ -6,18 +6,34 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
-from handlers.visdom_windows import Window, environment_name
+from handlers.visdom_windows import Window, safe_name
 
 _LOGGER = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0  # only the sender's own thread waits
 _LONGEST_BACK_OFF_S = 10.0
+_LONGEST_PAUSE_S = 30.0
 _CORE_SHARE = 0.05
 _NOBODY = "nobody is there"
+
+
+def checked_url(url: str) -> str:
+    """Return the URL of a server; raise ``ValueError`` if it is none, or holds what must stay secret."""
+    if "@" in url:
+        raise ValueError("a server's URL must hold no user name or password")
+    try:
+        parts = urlsplit(url)
+        port_is_one = parts.port != 0
+    except ValueError:
+        port_is_one = False
+    if not port_is_one or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"a server's URL must be like http://localhost:8097, got {url}")
+    return url.rstrip("/")
 
 
 class _Refused(Exception):
@@ -47,26 +63,24 @@ class VisdomSender:
         password: str | None = None,
         period_s: float = 1.0,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"url must be like http://localhost:8097, got {url!r}")
-        if parts.username or parts.password:
-            raise ValueError("url must not hold a user name or password, give username= and password=")
-        self.url, self.update = url.rstrip("/"), update
+        self.url, self.update = checked_url(url), update
         self.username, self.password, self.period_s = username, password, period_s
         self._opener = build_opener(ProxyHandler({}), HTTPCookieProcessor())
         self._sent: dict[tuple[str, str], Any] = {}
-        self._newest: tuple[str, str] | None = None  # a window as the server is told of it, and its hash
+        self._probe: tuple[str, str] | None = None  # the address of a window, and its hash
         # What was said last; that an optional server is not there need not be said.
         self._trouble: str | None = _NOBODY if optional else None
-        self._closing, self._gave_up = threading.Event(), False
+        self._closing = threading.Event()
+        self._abandoned: set[threading.Event] = set()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to send, unless it has begun."""
-        if self._thread is None or not self._thread.is_alive():
-            self._closing, self._gave_up = threading.Event(), False
-            self._thread = threading.Thread(target=self._run, name="visdom", daemon=True)
+        if self._thread is None or self._closing.is_set():
+            self._closing = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=[self._closing], name="visdom", daemon=True
+            )
             self._thread.start()
 
     def close(self, deadline_s: float = 3.0) -> None:
@@ -74,33 +88,36 @@ class VisdomSender:
         if self._thread is not None:
             self._closing.set()
             self._thread.join(deadline_s)
-            self._gave_up = self._thread.is_alive()
+            if self._thread.is_alive():
+                self._abandoned.add(self._closing)
 
-    def _run(self) -> None:
+    def _run(self, closing: threading.Event) -> None:
         back_off_s, retry_at = self.period_s, 0.0
         pause_s = self.period_s / 10  # lets the thread that waits for this one's start go on at once
-        while True:
-            closing = self._closing.wait(pause_s)
+        while closing not in self._abandoned:
+            last = closing.wait(pause_s)
             cpu_s = time.thread_time()
             try:
                 windows = self.update()
-                if windows and (closing or time.monotonic() >= retry_at):
+                if windows and (last or time.monotonic() >= retry_at):
                     self._send_changed(windows)
                     self._report(None)
                     back_off_s = self.period_s
-            except Exception as error:  # of the network, or a defect of ours: never the training's concern
-                self._report(_words(error))
+            except (OSError, HTTPException, _Refused) as error:
+                if closing not in self._abandoned:
+                    self._report(_words(error))
                 self._sent.clear()
-                self._newest = None
+                self._probe = None
                 retry_at = time.monotonic() + back_off_s
                 back_off_s = min(2 * back_off_s, _LONGEST_BACK_OFF_S)
-            if closing:
+            except Exception:  # a defect, which is not the training's concern
+                _LOGGER.exception("the Visdom board has failed, and goes on with what comes")
+            if last:
                 return
-            pause_s = max(self.period_s, (time.thread_time() - cpu_s) / _CORE_SHARE)
+            cpu_s = time.thread_time() - cpu_s
+            pause_s = min(max(self.period_s, cpu_s / _CORE_SHARE), _LONGEST_PAUSE_S)
 
     def _report(self, trouble: str | None) -> None:
-        if self._gave_up:
-            return
         if trouble is None and self._trouble is not None:
             _LOGGER.info("Visdom at %s takes the board", self.url)
         if trouble is not None and trouble != self._trouble:
@@ -108,26 +125,26 @@ class VisdomSender:
         self._trouble = trouble
 
     def _send_changed(self, windows: Mapping[tuple[str, str], Window]) -> None:
-        if self._newest is not None and self._hash(self._newest[0]) != self._newest[1]:
+        if self._probe is not None and self._hash(self._probe[0]) != self._probe[1]:
             self._sent.clear()
-            self._newest = None
-        place = None
+            self._probe = None
+        address = None
         for key, window in windows.items():
             version = window.version
             if self._sent.get(key) == version:
                 continue
-            environment, name = map(environment_name, key)
-            place = json.dumps({"eid": environment, "win": name})
-            answer = self._post("events", f"{place[:-1]}, {window.content()}}}")
+            environment, name = map(safe_name, key)
+            address = json.dumps({"eid": environment, "win": name})
+            answer = self._post("events", f"{address[:-1]}, {window.content()}}}")
             if answer != name:
                 raise _Refused(f"it answers {answer[:60]!r}; is that a Visdom server?")
             self._sent[key] = version
-        if place is not None:
-            self._newest = (place, self._hash(place))
+        if address is not None:
+            self._probe = (address, self._hash(address))
 
-    def _hash(self, place: str) -> str:
+    def _hash(self, address: str) -> str:
         """Return the server's hash of a window: another one after every time that it was sent."""
-        return self._post("win_hash", place, missing="")
+        return self._post("win_hash", address, missing="")
 
     def _post(self, endpoint: str, body: str, *, missing: str | None = None) -> str:
         status, answer = self._request(endpoint, body)
@@ -151,7 +168,7 @@ class VisdomSender:
     def _request(self, endpoint: str, body: str) -> tuple[int, str]:
         try:
             with self._opener.open(f"{self.url}/{endpoint}", body.encode(), timeout=_TIMEOUT_S) as answer:
-                return answer.status, answer.read().decode()
+                return answer.status, answer.read(10_000).decode(errors="replace")
         except HTTPError as error:
             error.close()
             return error.code, ""

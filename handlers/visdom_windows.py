@@ -1,6 +1,7 @@
 """What one run shows on a Visdom server: its metrics, texts and images as windows of bounded size."""
 
 import base64
+import hashlib
 import html
 import json
 import math
@@ -16,9 +17,11 @@ from handlers.report import PART_STYLES, TRAIN_COLOR, VAL_COLOR
 
 _AXIS_TITLES = {
     "l1": "L1 distance",
+    "grad_norm": "L2 norm of the gradients",
     "lr": "learning rate",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
+    "weight_norm": "L2 norm of the weights",
 }
 _MAX_BUCKETS = 500
 _MAX_BARS = 200
@@ -27,13 +30,20 @@ _TIME = re.compile(r"time/(.+)_s")
 _VERSIONS = count(1)  # no two looks of any window have the same
 
 
-def environment_name(name: str) -> str:
-    """Return ``name`` with all that Visdom does not take in the name of an environment replaced.
+def safe_name(name: str) -> str:
+    """Return ``name`` if Visdom takes it for an environment or a window, else one like it that it takes.
 
-    >>> environment_name("cifar2/<b>tonight</b> 1")
-    'cifar2-b-tonight-b-1'
+    >>> safe_name("cifar2_20261121-0"), safe_name("val/<b>")
+    ('cifar2_20261121-0', 'val-b-64ee23')
     """
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "run"
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+    # Two names that differ in what was replaced are still two.
+    return name if safe == name and name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def run_environment(directory: Path) -> str:
+    """Return the name of a run's environment: ``cifar2_20261121-0`` for ``runs/cifar2/20261121-0``."""
+    return safe_name("_".join(directory.resolve().parts[-2:]))
 
 
 class Window(Protocol):
@@ -46,10 +56,11 @@ class Window(Protocol):
 
 
 class Trace:
-    """The points of one curve: at most 1,000, however many are added.
+    """The points of one curve, thinned to at most two (three, where there are gaps) in each of 500 buckets.
 
     Neighbours share a bucket, which keeps its lowest, its highest and, if it has one, a gap; when there
-    are too many buckets, each two become one. The newest point is always there as it came.
+    are too many buckets, each two become one, so ``max_buckets`` must be even. The newest point is always
+    there as it came.
 
     >>> trace = Trace(max_buckets=4)
     >>> for x in range(64):
@@ -135,20 +146,17 @@ class TimeBars:
     def content(self) -> str:
         """Return a Plotly figure."""
         x = [epoch for epoch, _ in self.epochs]
+        heights = {part: [seconds.get(part) or 0.0 for _, seconds in self.epochs] for part in PART_STYLES}
+        visible = 0.001 * sum(map(sum, heights.values()))
         data = [
-            {
-                "type": "bar",
-                "name": label,
-                "x": x,
-                "y": [seconds.get(part) for _, seconds in self.epochs],
-                "marker": {"color": color},
-            }
+            {"type": "bar", "name": label, "x": x, "y": heights[part], "marker": {"color": color}}
             for part, (label, color) in PART_STYLES.items()
+            if sum(heights[part]) > visible
         ]
         return _plot("where the time went", data, "epoch", "seconds", barmode="stack")
 
 
-class Text:
+class TextPane:
     """Lines of plain text."""
 
     def __init__(self, title: str) -> None:
@@ -164,7 +172,7 @@ class Text:
     def content(self) -> str:
         """Return a text pane: Visdom renders HTML there, so it is escaped."""
         shown = html.escape(self.text).replace("\n", "<br>")
-        return _inside(
+        return _members(
             {
                 "data": [{"type": "text", "content": shown}],
                 "opts": {"title": self.title, **_PANE, "height": 150},
@@ -172,7 +180,7 @@ class Text:
         )
 
 
-class Image:
+class ImagePane:
     """An encoded image with a caption."""
 
     def __init__(self, title: str) -> None:
@@ -183,7 +191,7 @@ class Image:
     def set(self, png: bytes, *, caption: str = "") -> None:
         """Replace the image by one encoded as PNG."""
         self.png, self.caption = png, caption
-        self.width, self.height = struct.unpack(">II", png[16:24])
+        self.width, self.height = struct.unpack(">II", png[16:24])  # the first chunk's
         self.version = next(_VERSIONS)
 
     def content(self) -> str:
@@ -192,7 +200,7 @@ class Image:
         height = round(self.height * width / self.width) + 50
         content = {"src": "@", "caption": self.caption}
         opts = {"title": self.title, "width": width, "height": height}
-        text = _inside({"data": [{"type": "image", "content": content}], "opts": opts})
+        text = _members({"data": [{"type": "image", "content": content}], "opts": opts})
         # Put in after the encoder, which would look at each of a million characters.
         source = f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
         return text.replace('"src": "@"', f'"src": "{source}"', 1)
@@ -217,10 +225,10 @@ def _plot(
         "margin": {"l": 60, "r": 15, "t": 45, "b": 45},
         "showlegend": True,
     }
-    return _inside({"data": data, "layout": {**axes, **layout}, "opts": {"title": title, **_PANE}})
+    return _members({"data": data, "layout": {**axes, **layout}, "opts": {"title": title, **_PANE}})
 
 
-def _inside(content: Mapping[str, Any]) -> str:
+def _members(content: Mapping[str, Any]) -> str:
     return json.dumps(content)[1:-1]
 
 
@@ -230,7 +238,7 @@ class RunWindows:
     ``train/loss`` and ``val/loss`` share the window of ``loss``, by iteration; ``time/..._s`` are stacked by
     epoch. ``labels`` gives axis titles, with units where there are any, to quantities.
 
-    >>> windows = RunWindows(labels={"grad_norm": "gradient norm"})
+    >>> windows = RunWindows(labels={"loss": "cross entropy (nats)"})
     >>> windows.add({"kind": "epoch", "epoch": 1, "iteration": 9, "train/loss": 2.0, "val/loss": 3.0})
     >>> {name: list(window.traces) for name, window in windows.windows.items()}
     {'loss': ['training, epoch mean', 'validation']}
@@ -252,7 +260,7 @@ class RunWindows:
             else:
                 self._add_point(line, name, value)
         if seconds:
-            self._window("time", TimeBars).add(line["epoch"], seconds)
+            self._window("time/", TimeBars).add(line["epoch"], seconds)
 
     def _add_point(self, line: Mapping[str, Any], name: str, value: float | None) -> None:
         prefix, _, quantity = name.rpartition("/")
@@ -264,11 +272,11 @@ class RunWindows:
 
     def set_text(self, title: str, text: str) -> None:
         """Show ``text`` in the pane of that title."""
-        self._window(f"text {title}", Text, title).set(text)
+        self._window(f"text/{title}", TextPane, title).set(text)
 
     def set_image(self, title: str, png: bytes, *, caption: str = "") -> None:
         """Show an image, encoded as PNG, in the pane of that title."""
-        self._window(f"image {title}", Image, title).set(png, caption=caption)
+        self._window(f"image/{title}", ImagePane, title).set(png, caption=caption)
 
     def show_samples(self, directory: Path) -> None:
         """Show the newest image of ``samples/`` in a run directory, if there is one that is not yet shown."""
@@ -276,12 +284,12 @@ class RunWindows:
             ((path.stat().st_mtime_ns, path) for path in directory.glob("samples/*.png")), default=None
         )
         if newest is not None and newest != self._sample:
+            self._sample = newest  # also if it cannot be read: that is not tried again and again
             self.set_image("samples", newest[1].read_bytes(), caption=newest[1].stem)
-            self._sample = newest
 
-    def _window(self, key: str, kind: Any, *args: Any, **kwargs: Any) -> Any:
+    def _window(self, key: str, window_class: Any, *args: Any, **kwargs: Any) -> Any:
         if key not in self.windows:
-            self.windows[key] = kind(*args, **kwargs)
+            self.windows[key] = window_class(*args, **kwargs)
         return self.windows[key]
 
 
@@ -290,7 +298,7 @@ def _trace_of(prefix: str, quantity: str, kind: str) -> tuple[str, dict[str, Any
         return "validation", {"line": {"color": VAL_COLOR}}
     if prefix != "train":
         return prefix or quantity, {}
-    if quantity == "lr":  # a rate has no mean
+    if quantity in ("lr", "weight_norm", "grad_norm"):  # as they are, not means
         return "training", {"line": {"color": TRAIN_COLOR}}
     if kind == "iteration":
         return "training, recent mean", {"line": {"color": TRAIN_COLOR, "width": 1}, "opacity": 0.6}
@@ -308,5 +316,5 @@ def compare(runs: Mapping[str, RunWindows]) -> dict[str, Curves]:
                 title = f"{quantity} · {name}"
                 common = windows.setdefault(title, Curves(title, y_title=window.y_title))
                 common.traces[run], common.styles[run] = window.traces[name], {}
-                common.version = (common.version, window.version)
+                common.version = (*(common.version or ()), window.version)
     return dict(sorted(windows.items()))

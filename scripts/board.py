@@ -1,74 +1,56 @@
-"""The option ``--visdom`` of the training scripts, and the board that it asks for."""
+"""The board that the option ``--visdom`` of the training scripts asks for."""
 
-import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from contextlib import ExitStack, contextmanager
 
 from ignite.engine import Engine
 
 from handlers import FetchComputeTimer, VisdomBoard
-from handlers.visdom_windows import environment_name
+from handlers.visdom_windows import run_environment
 
-from visdom_server import PORT, credentials, free_port, is_answering, served
-
-if TYPE_CHECKING:
-    from launching import Run
+from launching import Run
+from visdom_server import PORT, credentials, is_answering, served
 
 
-def board_choice(text: str) -> str:
-    """Return the value of ``--visdom`` if it can be one."""
-    if text in ("auto", "off", "serve"):
-        return text
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise argparse.ArgumentTypeError(
-            f"must be auto, off, serve or like http://localhost:{PORT}, got {text}"
-        )
-    if parts.username or parts.password:
-        raise argparse.ArgumentTypeError(
-            "must hold no user name or password; set VISDOM_USERNAME and VISDOM_PASSWORD instead"
-        )
-    return text
-
-
-def attach_board(
-    trainer: Engine, run: "Run", *, timer: FetchComputeTimer, notice: str | None
-) -> AbstractContextManager[object]:
-    """Attach the board that ``--visdom`` asks for, and return what is to be open while the trainer runs."""
-    choice = run.options.visdom
-    if choice == "off":
-        return nullcontext()
-    port = free_port() if choice == "serve" else PORT
-    url = choice.rstrip("/") if "://" in choice else f"http://localhost:{port}"
-    username, password = credentials()
-    environment = environment_name(f"{run.task}_{run.directory.resolve().name}")
-
-    def about_run() -> str:
-        return "\n".join(
-            line for line in (str(run.directory), notice, timer.verdict(), timer.shares()) if line
-        )
-
-    board = VisdomBoard(
-        url,
-        environment=environment,
-        directory=run.directory,
-        texts={"run": about_run},
-        optional="://" not in choice,
-        username=username,
-        password=password,
-    ).attach(trainer)
-
-    @contextmanager
-    def open_board() -> Iterator[None]:
-        with served(port) if choice == "serve" else nullcontext(), board:
+@contextmanager
+def showing(trainer: Engine, run: Run, *, timer: FetchComputeTimer, notice: str | None) -> Iterator[None]:
+    """Show the run on the board that ``--visdom`` asks for, while the trainer runs inside."""
+    choice, url = run.options.visdom, f"http://localhost:{PORT}"
+    with ExitStack() as stack:
+        if choice == "serve":
+            try:
+                url = f"http://localhost:{stack.enter_context(served())}"
+            except OSError as error:  # a board is never worth a run
+                print(f"No board: {error}", file=sys.stderr, flush=True)
+                choice = "off"
+        elif choice not in ("auto", "off"):
+            url = choice
+        if choice != "off":
+            board = _board(url, run, timer, notice, optional=choice == "auto").attach(trainer)
+            stack.enter_context(board)
             if choice == "auto" and not is_answering(PORT):
                 words = f"No board at {url}; python scripts/serve_visdom.py starts one, now or later"
             else:
-                words = f"Board: {url}/env/{environment}"
+                words = f"Board: {url}/env/{run_environment(run.directory)}"
             print(words, file=sys.stderr, flush=True)
-            yield
+        yield
 
-    return open_board()
+
+def _board(
+    url: str, run: Run, timer: FetchComputeTimer, notice: str | None, *, optional: bool
+) -> VisdomBoard:
+    def about_run() -> str:
+        lines = (str(run.directory), notice, timer.verdict(), timer.shares())
+        return "\n".join(line for line in lines if line)
+
+    username, password = credentials()
+    return VisdomBoard(
+        url,
+        environment=run_environment(run.directory),
+        directory=run.directory,
+        texts={"run": about_run},
+        optional=optional,
+        username=username,
+        password=password,
+    )

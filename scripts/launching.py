@@ -19,8 +19,8 @@ import torch
 from handlers import create_run, load_newest, read_config, update_config
 from handlers.lock import lock_run
 from handlers.record import refuse_existing_run
+from handlers.visdom_sender import checked_url
 
-from board import board_choice
 from visdom_server import PORT, credentials, front_end
 
 # What may be given anew when a run is resumed: none of these changes what it computes so far.
@@ -120,12 +120,23 @@ def add_run_options(
     )
     group.add_argument(
         "--visdom",
-        type=board_choice,
+        type=_visdom,
         default="auto",
         metavar="{auto,off,serve,URL}",
         help=f"live board: auto uses a server on localhost:{PORT} whenever there is one, serve starts one"
         " (default: %(default)s)",
     )
+
+
+def _visdom(text: str) -> str:
+    if text in ("auto", "off", "serve"):
+        return text
+    try:
+        return checked_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{error}; or auto, off or serve (user and password: VISDOM_USERNAME, VISDOM_PASSWORD)"
+        ) from None
 
 
 def parse_options(
@@ -191,7 +202,8 @@ class Run:
         self.checkpoint: dict[str, Any] | None = None
         if options.visdom == "serve":
             front_end()
-        credentials()
+        if options.visdom != "off":
+            credentials()
         if self.resumed:
             self.directory = Path(options.resume)
             lock_run(self.directory)
@@ -230,6 +242,8 @@ class Run:
             update_config(self.directory, config)
             return
         try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock_run(self.directory)
             create_run(
                 self.directory,
                 {
@@ -242,7 +256,6 @@ class Run:
                     "git_revision": _git_revision(),
                 },
             )
-            lock_run(self.directory)
         except OSError as error:
             raise ValueError(
                 f"--output {self.directory} cannot be written: {error.strerror or error}"

@@ -39,7 +39,7 @@ from ignite_pipeline.precision import Precision, resolve_precision
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
 from ignite_pipeline.steps import gan_step, inference_mode_of, to_device, translation_step
 
-from board import attach_board
+from board import showing
 from launching import (
     Parser,
     Run,
@@ -250,7 +250,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_size=options.batch_size,
         label="GENERATED data" if data.name == "generated" else "",
     ).attach(trainer)
-    board = attach_board(trainer, run, timer=timer, notice=data.notice)
 
     epochs = options.epochs + options.decay_epochs
     iterations = min(epochs * len(train_loader), options.max_iterations or sys.maxsize)
@@ -259,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             checkpoints.restore(trainer, run.checkpoint)
         run.write_config(dataset)
     say_notice(data.notice)
-    with run.closing(), record, board:
+    with run.closing(), record, showing(trainer, run, timer=timer, notice=data.notice):
         if trainer.state.iteration < iterations:
             trainer.run(train_loader, max_iters=iterations, epoch_length=len(train_loader))
 

@@ -6,6 +6,8 @@ python scripts/serve_visdom.py runs/cifar2/*         # these, side by side in th
 
 import argparse
 import json
+import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from handlers import read_config
 from handlers.files import parse_metrics
 from handlers.lock import is_locked
 from handlers.visdom_sender import VisdomSender
-from handlers.visdom_windows import RunWindows, Window, compare, environment_name
+from handlers.visdom_windows import RunWindows, Window, compare, run_environment
 
 from launching import Parser, bad_input_exits, number, say_notice
 from visdom_server import PORT, credentials, front_end, is_answering, serve
@@ -43,7 +45,7 @@ class RunFollower:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.config = read_config(directory)
-        self.name = environment_name(f"{self.config.get('task', 'run')}_{directory.resolve().name}")
+        self.name = run_environment(directory)
         self._begin(None)
 
     def _begin(self, inode: int | None) -> None:
@@ -79,15 +81,18 @@ class RunFollower:
         return "\n".join(line for line in lines if line)
 
     def shows_itself(self, port: int) -> bool:
-        """Return whether the run is going on and has a board of its own on this port."""
-        board = (self.config.get("options") or {}).get("visdom", "off")
-        its_port = PORT if board == "auto" else urlsplit(board).port
-        return its_port == port and is_locked(self.directory)
+        """Return whether the run is going on and has a board of its own on this port of this machine."""
+        if not is_locked(self.directory):
+            return False
+        board = read_config(self.directory)["options"]["visdom"]  # a resumed run may have another
+        url = urlsplit(f"http://localhost:{PORT}" if board == "auto" else board)
+        return url.port == port and url.hostname in ("localhost", "127.0.0.1", socket.gethostname())
 
 
 def follow(find: Callable[[], Sequence[Path]], port: int) -> Callable[[], dict[tuple[str, str], Window]]:
     """Return a function that returns the windows of all runs that ``find`` finds, and of their comparison."""
     followers: dict[Path, RunFollower] = {}
+    damaged: set[Path] = set()
 
     def update() -> dict[tuple[str, str], Window]:
         for directory in find():
@@ -96,11 +101,18 @@ def follow(find: Callable[[], Sequence[Path]], port: int) -> Callable[[], dict[t
                     followers[directory] = RunFollower(directory)
         windows: dict[tuple[str, str], Window] = {}
         runs: dict[str, RunWindows] = {}
-        for follower in followers.values():
+        for directory, follower in followers.items():
             name = follower.name if follower.name not in runs else f"{follower.name}-{len(runs)}"
-            runs[name] = follower.update()
-            if not follower.shows_itself(port):
-                windows.update({(name, title): window for title, window in runs[name].windows.items()})
+            runs[name] = follower.windows
+            try:
+                runs[name] = follower.update()
+                if follower.shows_itself(port):
+                    continue
+            except Exception as error:  # one damaged directory is not the others' concern
+                if directory not in damaged:
+                    damaged.add(directory)
+                    print(f"{directory}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            windows.update({(name, title): window for title, window in runs[name].windows.items()})
         common = {title: window for title, window in compare(runs).items() if len(window.traces) > 1}
         return {**windows, **{("compare", title): window for title, window in common.items()}}
 
@@ -112,28 +124,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     with bad_input_exits():
         options = parser().parse_args(argv)
         given = [RunFollower(Path(name)).directory for name in options.runs]
-        if is_answering(options.port):
+        if is_answering(options.port, options.host):
             raise ValueError(f"--port {options.port} is taken; is a board running already? Give another one")
         username, password = credentials()
         static = front_end()
-    if options.host != "127.0.0.1" and username is None:
+    if options.host not in ("127.0.0.1", "::1", "localhost") and username is None:
         say_notice("EVERYBODY IN THE NETWORK CAN CHANGE THIS BOARD: set VISDOM_USERNAME and VISDOM_PASSWORD")
 
     def find() -> Sequence[Path]:
         return given or sorted(path.parent for path in Path("runs").glob("*/*/config.json"))
 
-    url = f"http://localhost:{options.port}"
-    sender = VisdomSender(
-        url, follow(find, options.port), username=username, password=password, optional=True
-    )
-    count = len(find())
-    what = f"{count} run{'s' if count != 1 else ''}" + (
-        "" if given else " under runs/, and those that begin later"
-    )
-    print(f"{url} shows {what}. Ctrl-C ends it.", flush=True)
-    sender.start()
+    host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0", "::") else options.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
+    sender = VisdomSender(url, follow(find, options.port), username=username, password=password)
+
+    def ready(port: int) -> None:
+        count = len(find())
+        runs = f"{count} run{'s' if count != 1 else ''}"
+        more = "" if given else " under runs/, and those that begin later"
+        print(f"{url} shows {runs}{more}. Ctrl-C ends it.", flush=True)
+        sender.start()
+
     with bad_input_exits(), suppress(KeyboardInterrupt):
-        serve(options.port, static, host=options.host)
+        serve(static, [options.port], ready, host=options.host)
 
 
 if __name__ == "__main__":

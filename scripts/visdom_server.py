@@ -1,6 +1,6 @@
 """A Visdom server that needs no internet to start: its front end is fetched once, checked, and kept.
 
-``python scripts/visdom_server.py PORT`` serves an empty one until its standard input ends.
+``python scripts/visdom_server.py`` serves an empty one until its standard input ends.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import sys
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -102,13 +102,20 @@ def _fetch(package: str, file: str) -> bytes:
             (archive,) = Path(folder).iterdir()
             with tarfile.open(archive) as files:
                 return files.extractfile(f"package/{file}").read()
-        except (OSError, subprocess.SubprocessError, ValueError, KeyError) as npm_error:
+        except (
+            OSError,
+            subprocess.SubprocessError,
+            ValueError,
+            KeyError,
+            EOFError,
+            tarfile.TarError,
+        ) as npm:
             try:
                 with urlopen(f"https://unpkg.com/{package}/{file}", timeout=10) as answer:
                     return answer.read()
             except OSError as error:
                 raise OSError(
-                    f"{package}, a part of Visdom's front end, came neither through npm ({npm_error}) nor"
+                    f"{package}, a part of Visdom's front end, came neither through npm ({npm}) nor"
                     f" from unpkg.com ({error}); install npm or go online, once"
                 ) from error
 
@@ -135,18 +142,31 @@ def credentials() -> tuple[str | None, str | None]:
     return username or None, password or None
 
 
-def serve(port: int, static: Path, *, host: str = "127.0.0.1") -> None:
-    """Serve the front end in ``static`` until the process is told to stop; ask for the `credentials`, if any.
+def serve(
+    static: Path, ports: Sequence[int], ready: Callable[[int], object], *, host: str = "127.0.0.1"
+) -> None:
+    """Serve the front end in ``static`` on the first of ``ports`` that is free; 0 is any that is.
 
-    ``OSError`` is raised if the port is taken.
+    ``ready`` is called with the port. The server asks for the `credentials`, if any. ``OSError`` is raised if
+    no port is free.
     """
     username, password = credentials()
+    from tornado.httpserver import HTTPServer
     from tornado.ioloop import IOLoop
+    from tornado.netutil import bind_sockets
     from visdom.server import app
     from visdom.utils.server_utils import hash_password
 
+    for port in ports:
+        try:
+            sockets = bind_sockets(port, address=host, reuse_port=False)
+            break
+        except OSError as error:
+            if port == ports[-1]:
+                raise OSError(f"port {port} of {host} cannot be had: {error.strerror}") from error
     app.tornado_settings.update(static_path=str(static), template_path=str(static), autoreload=False)
     views = cache_directory() / "visdom-environments"  # where Visdom keeps what is saved from its page
+    port = sockets[0].getsockname()[1]
     application = app.Application(port=port, base_url="", env_path=str(views))
     if username is not None:
         application.user_credential = {
@@ -155,7 +175,9 @@ def serve(port: int, static: Path, *, host: str = "127.0.0.1") -> None:
         }
         application.login_enabled = True
         application.settings["cookie_secret"] = secrets.token_hex()
-    application.listen(port, address=host, max_buffer_size=2**30)
+    server = HTTPServer(application, max_buffer_size=2**30)
+    server.add_sockets(sockets)
+    ready(port)
     IOLoop.current().start()
 
 
@@ -168,43 +190,40 @@ def is_answering(port: int, host: str = "localhost") -> bool:
     return True
 
 
-def free_port() -> int:
-    """Return Visdom's usual port if nobody listens there, else one that is free."""
-    if not is_answering(PORT):
-        return PORT
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @contextmanager
-def served(port: int) -> Iterator[None]:
-    """Let a process of its own serve meanwhile; it ends with this one, however this one ends."""
-    front_end()
-    command = [sys.executable, __file__, str(port)]
+def served() -> Iterator[int]:
+    """Let another process serve meanwhile, and give its port; it ends with this one, however that ends."""
+    command = [sys.executable, __file__]
     # In a session of its own: a Ctrl-C is for the run, which still has something to show as it ends.
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as server:
         try:
-            yield
+            line = server.stdout.readline()
+            if not line:
+                raise OSError("the Visdom server did not start; python scripts/serve_visdom.py says why")
+            yield int(line)
         finally:
-            server.stdin.close()
+            server.terminate()
 
 
 def main() -> None:
-    """Serve on the port given until standard input ends: the process that began it is then gone."""
+    """Serve on the usual port or any, until standard input ends: the process that began it is then gone."""
 
     def end_with_parent() -> None:
         sys.stdin.read()
         os._exit(0)
 
+    def tell_parent(port: int) -> None:
+        print(port, flush=True)
+        sys.stdout = open(os.devnull, "w")  # nobody reads more than that  # noqa: SIM115
+
     threading.Thread(target=end_with_parent, daemon=True).start()
-    serve(int(sys.argv[1]), front_end())
+    serve(front_end(), (PORT, 0), tell_parent)
 
 
 if __name__ == "__main__":

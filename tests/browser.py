@@ -67,16 +67,18 @@ def chromium(profile: Path) -> Iterator[Browser]:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     with subprocess.Popen([DRIVER, f"--port={port}"], stdout=subprocess.PIPE, text=True) as driver:
-        for line in driver.stdout:
-            if "started successfully" in line:
-                break
-        options = {"binary": CHROMIUM, "args": [*_FLAGS.split(), f"--user-data-dir={profile}"]}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        start = Browser(f"http://127.0.0.1:{port}/session")
-        session = start._call("", {"capabilities": {"alwaysMatch": wanted}})
-        browser = Browser(f"{start.url}/{session['sessionId']}")
         try:
-            yield browser
+            for line in driver.stdout:
+                if "started successfully" in line:
+                    break
+            options = {"binary": CHROMIUM, "args": [*_FLAGS.split(), f"--user-data-dir={profile}"]}
+            wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            start = Browser(f"http://127.0.0.1:{port}/session")
+            session = start._call("", {"capabilities": {"alwaysMatch": wanted}})
+            browser = Browser(f"{start.url}/{session['sessionId']}")
+            try:
+                yield browser
+            finally:
+                browser.close()
         finally:
-            browser.close()
             driver.terminate()

@@ -1,5 +1,6 @@
 """The option --visdom and the script serve_visdom.py, without a browser."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -7,9 +8,12 @@ import time
 
 import pytest
 
+from handlers.visdom_windows import run_environment, safe_name
+
 import run_cifar2
 import serve_visdom
 import visdom_server
+from conftest import SCRIPTS
 from visdom_process import VisdomProcess, hung_server, unused_port
 
 SMALL = ("--model", "conv", "--epochs", "3", "--batch-size", "16", "--classes", "airplane", "bird")
@@ -38,9 +42,9 @@ def test_a_run_shows_itself_and_trains_the_same_model(image_tree, run_off, serve
     server.start()
     summary = train(image_tree, tmp_path / "run", "--visdom", server.url)
     assert summary["model_sha256"] == json.loads((run_off / "summary.json").read_text())["model_sha256"]
-    assert f"Board: {server.url}/env/cifar2_run" in capsys.readouterr().err
-    windows = server.windows("cifar2_run")
-    assert set(windows) >= {"text-run", "loss", "accuracy", "lr", "time"}
+    assert f"Board: {server.url}/env/{run_environment(tmp_path / 'run')}" in capsys.readouterr().err
+    windows = server.windows(run_environment(tmp_path / "run"))
+    assert set(windows) >= {"loss", "accuracy", "lr", safe_name("text/run"), safe_name("time/")}
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     (validation,) = (t for t in windows["loss"]["content"]["data"] if t["name"] == "validation")
     assert validation["y"] == [line["val/loss"] for line in lines if line["kind"] == "epoch"]
@@ -59,18 +63,21 @@ def test_user_and_password_come_from_the_environment_and_go_nowhere(image_tree, 
     server.start()
     try:
         train(image_tree, tmp_path / "run", "--visdom", server.url)
+        assert server.log_in("ada", "open sesame")
+        assert "loss" in server.windows(run_environment(tmp_path / "run"))
     finally:
         server.kill()
+    secrets = (b"open sesame", hashlib.sha256(b"open sesame").hexdigest().encode())
     for path in (tmp_path / "run").rglob("*"):
         if path.is_file():
-            assert b"open sesame" not in path.read_bytes()
+            assert not any(secret in path.read_bytes() for secret in secrets)
 
 
 @pytest.mark.parametrize(
     ("options", "environment", "words"),
     [
-        (["--visdom", "on"], {}, "must be auto, off, serve or like http://localhost:8097, got on"),
-        (["--visdom", "http://ada:secret@localhost"], {}, "set VISDOM_USERNAME and VISDOM_PASSWORD instead"),
+        (["--visdom", "on"], {}, "must be like http://localhost:8097, got on; or auto, off or serve"),
+        (["--visdom", "http://ada:secret@localhost"], {}, "must hold no user name or password; or auto"),
         ([], {"VISDOM_USERNAME": "ada"}, "VISDOM_USERNAME and VISDOM_PASSWORD belong together"),
     ],
 )
@@ -113,13 +120,13 @@ def test_a_file_of_the_front_end_that_is_not_what_it_should_be_is_refused(tmp_pa
 def test_runs_are_shown_and_compared_from_their_directories(run_off, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run_off, other)
-    update = serve_visdom.follow(lambda: [run_off, other], port=unused_port())
-    windows = update()
-    assert {name for name, _ in windows} == {"cifar2_off", "cifar2_other", "compare"}
-    assert "completed" in windows["cifar2_off", "text run"].text
-    assert set(windows["compare", "accuracy · validation"].traces) == {"cifar2_off", "cifar2_other"}
+    names = [run_environment(run_off), run_environment(other)]
+    windows = serve_visdom.follow(lambda: [run_off, other], port=unused_port())()
+    assert {name for name, _ in windows} == {*names, "compare"}
+    assert "completed" in windows[names[0], "text/run"].text
+    assert set(windows["compare", "accuracy · validation"].traces) == set(names)
     lines = [json.loads(line) for line in (run_off / "metrics.jsonl").read_text().splitlines()]
-    points = windows["cifar2_off", "loss"].traces["validation"].points()
+    points = windows[names[0], "loss"].traces["validation"].points()
     assert points == [(line["iteration"], line["val/loss"]) for line in lines if line["kind"] == "epoch"]
 
 
@@ -145,10 +152,23 @@ def test_a_run_is_followed_line_by_line_and_anew_when_it_is_resumed(run_off, tmp
 
 
 def test_two_runs_of_one_name_are_told_apart(run_off, tmp_path):
-    twin = tmp_path / "twin" / run_off.name
+    twin = tmp_path / run_off.parent.name / run_off.name
     shutil.copytree(run_off, twin)
     windows = serve_visdom.follow(lambda: [run_off, twin], port=unused_port())()
-    assert {name for name, _ in windows} == {"cifar2_off", "cifar2_off-1", "compare"}
+    name = run_environment(run_off)
+    assert {environment for environment, _ in windows} == {name, f"{name}-1", "compare"}
+
+
+def test_a_damaged_directory_is_told_once_and_hides_no_other(run_off, tmp_path, capsys):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(run_off, damaged)
+    (damaged / "summary.json").write_text("[]")
+    (damaged / "samples").mkdir()
+    (damaged / "samples" / "epoch_0001.png").write_bytes(b"")
+    update = serve_visdom.follow(lambda: [damaged, run_off], port=unused_port())
+    for _ in range(3):
+        assert (run_environment(run_off), "loss") in update()
+    assert capsys.readouterr().err.count(f"{damaged}: ") == 1
 
 
 def test_a_run_that_shows_itself_on_this_server_is_left_to_itself(image_tree, tmp_path, start_script):
@@ -201,13 +221,12 @@ def test_a_server_that_came_with_a_run_goes_with_it(
         *("--data-root", image_tree, "--output", directory, "--visdom", "serve"),
         *("--model", "conv", "--epochs", epochs),
     )
-    words = ""
-    while "Board: " not in words:
-        words = process.stderr.readline()
+    words = next(line for line in process.stderr if "Board: " in line)
     port = int(words.split("localhost:")[1].split("/")[0])
+    server = VisdomProcess(tmp_path, port=port)
+    assert visdom_server.is_answering(port)
     if end != "completed":
-        server = VisdomProcess(tmp_path, port=port)
-        assert server.wait_for("cifar2_run", "loss")
+        assert server.wait_for(run_environment(directory), "loss")
         process.send_signal(signal.SIGINT if end == "interrupted" else signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode == {"completed": 0, "interrupted": 130, "killed": -signal.SIGKILL}[end]
@@ -215,4 +234,28 @@ def test_a_server_that_came_with_a_run_goes_with_it(
         if not visdom_server.is_answering(port):
             break
         time.sleep(0.05)
+    assert not visdom_server.is_answering(port)
+
+
+def test_a_run_that_fails_with_workers_leaves_no_server_and_does_not_hang(
+    front_end, image_tree, tmp_path, start_script, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(front_end.parent.parent))
+    code = """
+import sys
+import run_cifar2
+from ignite_pipeline.data import images
+def fail(self, keys): raise OSError("it rots")
+images.ImageTensors.__getitems__ = fail
+run_cifar2.main(sys.argv[1:])
+"""
+    script = tmp_path / "rotten.py"
+    script.write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
+    options = ["--data-root", image_tree, "--output", tmp_path / "run", *SMALL, "--num-workers", "1"]
+    process = start_script(script, *options, "--visdom", "serve")
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "it rots" in error
+    port = int(error.split("localhost:")[1].split("/")[0])
     assert not visdom_server.is_answering(port)

@@ -1,18 +1,24 @@
+import base64
+import io
 import logging
 import time
 from contextlib import ExitStack
 
 import ignite.distributed as idist
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from PIL import Image
 from torch import nn
 
 from handlers import EvaluateEachEpoch, Record, StepMeans, VisdomBoard, model_sha256
+from handlers.visdom_windows import safe_name
 
 from visdom_process import VisdomProcess, answering_server, hung_server, unused_port
 
 EPOCHS = 6
+TEXT = safe_name("text/about")
 
 
 @pytest.fixture
@@ -42,7 +48,10 @@ def train(url, *, on_epoch=None, epochs=EPOCHS, board=True, **options):
     EvaluateEachEpoch(evaluator, [0]).attach(trainer)
     with ExitStack() as stack:
         if board:
-            board = VisdomBoard(url, environment="a run", every_iters=2, period_s=0.05, **options)
+            texts = {"about": lambda: "it <goes>"}
+            board = VisdomBoard(
+                url, environment="a-run", every_iters=2, period_s=0.05, texts=texts, **options
+            )
             stack.enter_context(board.attach(trainer))
         if on_epoch is not None:
             trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: on_epoch(engine.state.epoch))
@@ -61,13 +70,13 @@ def assert_complete(server, epochs=EPOCHS):
     assert [x for x, _ in curve(server, "training, epoch mean")] == ends
     assert curve(server, "validation") == [(x, 0.5) for x in ends]
     assert [x for x, _ in curve(server, "training, recent mean")] == list(range(2, 4 * epochs + 1, 2))
+    assert server.windows("a-run")[TEXT]["content"] == "it &lt;goes&gt;"  # sent once, and never changed
 
 
 def test_the_server_holds_every_point_and_nothing_is_deleted_at_the_end(server):
     server.start()
-    train(server.url, texts={"run": lambda: "it <goes>"})
+    train(server.url)
     assert_complete(server)
-    assert server.windows("a-run")["text-run"]["content"] == "it &lt;goes&gt;"
 
 
 def test_a_server_that_starts_late_gets_everything(server):
@@ -81,7 +90,6 @@ def test_a_server_killed_and_started_empty_gets_everything(server):
             server.wait_for("a-run", "loss")
             server.kill()
             server.start()
-            assert server.windows("a-run") == {}
 
     server.start()
     train(server.url, on_epoch=on_epoch)
@@ -103,13 +111,48 @@ def test_a_server_that_starts_with_what_it_had_saved_long_ago_gets_everything(se
     assert_complete(server)
 
 
+def test_windows_that_went_while_nothing_failed_come_back(server):
+    def on_epoch(epoch):
+        if epoch == 3:
+            server.wait_for("a-run", TEXT)
+            server.wait_for("a-run", "loss")
+            server.post("close", {"eid": "a-run", "win": None})
+
+    server.start()
+    train(server.url, on_epoch=on_epoch)
+    assert_complete(server)
+
+
+def test_a_text_that_cannot_be_had_is_logged_and_the_run_goes_on(caplog):
+    trainer = Engine(lambda engine, batch: None)
+    board = VisdomBoard(
+        "http://localhost:1", environment="a-run", texts={"bad": lambda: 1 / 0}, optional=True
+    )
+    with board.attach(trainer):
+        assert trainer.run([0]).epoch == 1
+    assert "the text 'bad' could not be had" in caplog.text
+
+
+def test_a_board_may_be_opened_again_after_it_gave_up(server):
+    with hung_server() as url:
+        trainer = Engine(lambda engine, batch: engine.state.metrics.update(x=engine.state.epoch))
+        board = VisdomBoard(url, environment="a-run", period_s=0.05).attach(trainer)
+        trainer.run([0], max_epochs=1)
+        board.close(deadline_s=0.1)
+        board._sender.url = server.url
+        server.start()
+        with board:
+            trainer.run([0], max_epochs=2)
+        assert curve(server, "x", "x") == [(1, 1.0), (2, 2.0)]
+
+
 def test_a_resumed_run_goes_on_with_its_curves(server, tmp_path):
     def run(trainer_epochs, directory, start=0):
         trainer = Engine(lambda engine, batch: {"loss": torch.tensor(float(engine.state.iteration))})
         StepMeans(every_iters=1).attach(trainer)
         record = Record(directory, every_iters=1, report=False).attach(trainer)
         board = VisdomBoard(
-            server.url, environment="a run", directory=directory, every_iters=1, period_s=0.05
+            server.url, environment="a-run", directory=directory, every_iters=1, period_s=0.05
         )
         trainer.state.iteration, trainer.state.epoch = start, start // 4
         with record, board.attach(trainer):
@@ -148,7 +191,7 @@ def test_a_server_that_fails_changes_nothing_in_the_training(fault, caplog):
 def test_closing_gives_up_on_a_hung_server_in_time():
     with hung_server() as url:
         trainer = Engine(lambda engine, batch: None)
-        board = VisdomBoard(url, environment="a run", texts={"run": lambda: "x"}).attach(trainer)
+        board = VisdomBoard(url, environment="a-run", texts={"about": lambda: "x"}).attach(trainer)
         trainer.run([0])
         start = time.monotonic()
         board.close(deadline_s=0.2)
@@ -173,6 +216,8 @@ def test_a_server_may_ask_for_a_log_in(tmp_path, caplog, given, said):
     server.start()
     try:
         train(server.url, **given)
+        assert server.log_in("ada", "right")
+        assert bool(server.windows("a-run")) == (not said)
     finally:
         server.kill()
     assert [record.message for record in caplog.records] == [
@@ -182,32 +227,43 @@ def test_a_server_may_ask_for_a_log_in(tmp_path, caplog, given, said):
 
 def test_images_arrive_as_they_are(server):
     image = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
+    expected = image.clone().permute(0, 2, 3, 1).numpy()
     server.start()
     trainer = Engine(lambda engine, batch: None)
-    with VisdomBoard(server.url, environment="a run").attach(trainer) as board:
+    with VisdomBoard(server.url, environment="a-run").attach(trainer) as board:
         board.show_image("noise", image, caption="two")
-        board.show_image("half", torch.full((1, 2, 2), 0.5))
+        board.show_image("half", torch.full((1, 2, 2), 0.5, dtype=torch.bfloat16))
         image.zero_()  # what is shown is what was there when it was shown
         trainer.run([0])
-    content = server.windows("a-run")["image-noise"]["content"]
-    assert content["caption"] == "two"
-    assert content["src"].startswith("data:image/png;base64,")
-    assert server.windows("a-run")["image-half"]["content"]["src"].startswith("data:image/png;base64,")
+    windows = server.windows("a-run")
+    assert windows[safe_name("image/noise")]["content"]["caption"] == "two"
+    assert np.array_equal(pixels(windows[safe_name("image/noise")]), np.concatenate([*expected], axis=1))
+    assert (pixels(windows[safe_name("image/half")]) == 128).all()
+
+
+def pixels(window):
+    png = base64.b64decode(window["content"]["src"].partition("base64,")[2])
+    return np.asarray(Image.open(io.BytesIO(png)))
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (1, 2, 3, 4, 5)])
 def test_what_is_no_image_is_refused(shape):
-    board = VisdomBoard("http://localhost:1", environment="a run")
+    board = VisdomBoard("http://localhost:1", environment="a-run")
     with pytest.raises(ValueError, match=r"image must be .* got \(.*"):
         board.show_image("x", torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8097", "ftp://localhost", "http://", "http://ada:secret@localhost"]
+    "url",
+    [
+        *("localhost:8097", "ftp://localhost", "http://", "http://localhost:abc", "http://localhost:0"),
+        *("http://ada:secret@localhost", "ada:secret@localhost", "http://ada:secret@[::1"),
+    ],
 )
-def test_a_url_that_is_none_is_refused(url):
-    with pytest.raises(ValueError, match="url must"):
-        VisdomBoard(url, environment="a run")
+def test_a_url_that_is_none_is_refused_and_no_secret_told(url):
+    with pytest.raises(ValueError, match="a server's URL must") as error:
+        VisdomBoard(url, environment="a-run")
+    assert "secret" not in str(error.value)
 
 
 def test_only_chosen_metrics_are_shown(server):
@@ -219,7 +275,7 @@ def test_only_chosen_metrics_are_shown(server):
 def test_only_the_first_process_shows_anything(monkeypatch):
     monkeypatch.setattr(idist, "get_rank", lambda: 1)
     trainer = Engine(lambda engine, batch: None)
-    board = VisdomBoard("http://localhost:1", environment="a run").attach(trainer)
+    board = VisdomBoard("http://localhost:1", environment="a-run").attach(trainer)
     assert not any(
         trainer.has_event_handler(handler)
         for handler in (board.start, board.log_iteration_if_due, board.log_epoch)
@@ -231,6 +287,6 @@ def test_a_value_on_a_device_is_what_it_was_when_it_was_published(server):
     trainer = Engine(lambda engine, batch: engine.state.metrics.update({"val/x": value}))
     trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: value.fill_(engine.state.epoch))
     server.start()
-    with VisdomBoard(server.url, environment="a run").attach(trainer):
+    with VisdomBoard(server.url, environment="a-run").attach(trainer):
         trainer.run([0], max_epochs=5)
     assert curve(server, "validation", "x") == [(n, float(n)) for n in range(1, 6)]

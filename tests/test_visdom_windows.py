@@ -1,18 +1,21 @@
 import itertools
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 
 from handlers.visdom_windows import (
     Curves,
-    Image,
+    ImagePane,
     RunWindows,
-    Text,
+    TextPane,
     TimeBars,
     Trace,
     compare,
-    environment_name,
+    run_environment,
+    safe_name,
 )
 
 
@@ -98,7 +101,7 @@ def test_times_are_stacked_by_epoch_in_seconds_and_bounded():
 
 
 def test_a_window_has_another_version_when_it_looks_different_and_only_then():
-    text = Text("run")
+    text = TextPane("run")
     text.set("a")
     before = text.version
     text.set("a")
@@ -108,7 +111,7 @@ def test_a_window_has_another_version_when_it_looks_different_and_only_then():
 
 
 def test_text_that_visdom_would_take_for_markup_is_escaped():
-    text = Text("run")
+    text = TextPane("run")
     text.set("<script>alert(1)</script>\n& more")
     assert shown(text)["data"][0]["content"] == "&lt;script&gt;alert(1)&lt;/script&gt;<br>&amp; more"
     curves = Curves("loss", y_title="<b>loss</b>")
@@ -119,7 +122,7 @@ def test_text_that_visdom_would_take_for_markup_is_escaped():
 
 
 def test_a_caption_that_looks_like_the_image_is_left_alone():
-    image = Image('"src": "@"')
+    image = ImagePane('"src": "@"')
     image.set(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x08\x00\x00\x00\x04", caption='"src": "@"')
     pane = shown(image)
     assert pane["data"][0]["content"]["caption"] == '"src": "@"'
@@ -127,18 +130,22 @@ def test_a_caption_that_looks_like_the_image_is_left_alone():
     assert pane["opts"]["title"] == '"src": "@"'
 
 
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [
-        ("cifar2_2026-1", "cifar2_2026-1"),
-        ("a/b c<d>", "a-b-c-d"),
-        ("../../etc", "etc"),
-        ("é", "run"),
-        ("", "run"),
-    ],
-)
-def test_environment_names_are_made_safe(name, safe):
-    assert environment_name(name) == safe
+@pytest.mark.parametrize("name", ["a/b c<d>", "../../etc", "é", "ü", "", "acc@1", "acc 1", "-"])
+def test_names_are_made_safe_and_stay_apart(name):
+    assert re.fullmatch("[A-Za-z0-9_-]+", safe_name(name))
+    assert safe_name(name) not in {safe_name(other) for other in ("a b c d", "etc", "acc-1", "acc_1")}
+
+
+def test_a_name_that_is_safe_is_left_as_it_is():
+    assert safe_name("cifar2_2026-1") == "cifar2_2026-1"
+    assert run_environment(Path("runs/cifar2/20261121-0")) == "cifar2_20261121-0"
+
+
+def test_a_metric_named_like_a_window_of_ours_has_one_of_its_own():
+    windows = RunWindows()
+    windows.add(epoch(1, **{"val/time": 1.0, "time/fetch_s": 2.0, "val/text-run": 3.0}))
+    windows.set_text("run", "x")
+    assert len(windows.windows) == 4
 
 
 def test_runs_are_compared_by_quantity():

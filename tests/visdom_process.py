@@ -1,5 +1,6 @@
 """Visdom servers that tests start, kill and start again; and servers that are not well."""
 
+import hashlib
 import json
 import os
 import socket
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import Request, urlopen
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 SERVE = """
 import sys, threading, os
@@ -18,7 +19,7 @@ from importlib.util import find_spec
 import visdom_server
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 static = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(find_spec("visdom").origin).parent / "static"
-visdom_server.serve(int(sys.argv[1]), static)
+visdom_server.serve(static, [int(sys.argv[1])], lambda port: None)
 """
 
 ANSWER = """
@@ -65,6 +66,7 @@ class VisdomProcess:
             "PYTHONPATH": str(Path(__file__).parent.parent / "scripts"),
             **environment,
         }
+        self._opener = build_opener(HTTPCookieProcessor())
         self._process: subprocess.Popen | None = None
 
     @property
@@ -94,9 +96,13 @@ class VisdomProcess:
             self._process.communicate()
             self._process = None
 
+    def log_in(self, username: str, password: str) -> bool:
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        return self.post("", {"username": username, "password": digest}) == ""
+
     def post(self, endpoint: str, content: dict) -> str:
         request = Request(f"{self.url}/{endpoint}", json.dumps(content).encode())
-        with urlopen(request, timeout=10) as answer:
+        with self._opener.open(request, timeout=10) as answer:
             return answer.read().decode()
 
     def windows(self, environment: str) -> dict[str, dict]:
@@ -130,5 +136,7 @@ def answering_server(status: int, *, delay_s: float = 0.0) -> Iterator[str]:
     command = [sys.executable, "-c", ANSWER, *map(str, (port, status, delay_s))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
-        yield f"http://127.0.0.1:{port}"
-        process.kill()
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
