@@ -1,0 +1,203 @@
+"""How fast a loader is alone, a step alone, and both together; and which setting of the loader suits."""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from torch.utils.data import DataLoader, Dataset
+
+from ignite_pipeline.data.loading import endless_loader
+
+Step = Callable[[Engine, Any], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a loader works, and with how many threads the step computes.
+
+    ``prefetch_factor`` is the batches ahead for each worker, if there are any; ``threads`` None leaves
+    torch's own.
+    """
+
+    batch_size: int
+    num_workers: int = 0
+    prefetch_factor: int = 2
+    pin_memory: bool = False
+    threads: int | None = None
+
+    def loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        """Return the endless loader with this setting."""
+        if self.num_workers:
+            options["prefetch_factor"] = self.prefetch_factor
+        return endless_loader(
+            dataset,
+            batch_size=self.batch_size,
+            seed=0,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            **options,
+        )
+
+    def batches(self, dataset: Dataset[Any], **options: Any) -> Iterator[Any]:
+        """Return the loader's batches, with a word less of PyTorch's."""
+        with warnings.catch_warnings():
+            # More workers than cores may be just right, where they wait for a disk.
+            warnings.filterwarnings("ignore", "This DataLoader will create")
+            return iter(self.loader(dataset, **options))
+
+    def __str__(self) -> str:
+        workers = f"num_workers={self.num_workers}"
+        if self.num_workers:
+            workers += f", prefetch_factor={self.prefetch_factor}"
+        if self.pin_memory:
+            workers += ", pin_memory=True"
+        return workers + (f", torch.set_num_threads({self.threads})" if self.threads else "")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a setting gives: seconds a batch from the loader alone, and in the loop."""
+
+    setting: Setting
+    loader_s: float
+    loop_s: float
+
+
+def items_per_s(dataset: Dataset[Any], *, seconds: float = 1.0) -> float:
+    """Return how many samples a second the data set alone gives, in order, in this process."""
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        dataset[count % len(dataset)]  # type: ignore[arg-type]
+        count += 1
+    return count / (time.perf_counter() - start)
+
+
+def seconds_a_batch(batches: Iterator[Any], use: Callable[[Any], object], *, seconds: float) -> float:
+    """Return the mean seconds that it takes to get a batch and use it, over about ``seconds``."""
+    count, start = 0, time.perf_counter()
+    while count < 3 or time.perf_counter() - start < seconds:
+        use(next(batches))
+        count += 1
+    return (time.perf_counter() - start) / count
+
+
+def loader_s(dataset: Dataset[Any], setting: Setting, *, seconds: float, **options: Any) -> float:
+    """Return the seconds a batch of the loader alone, once its workers have filled their queues."""
+    batches = setting.batches(dataset, **options)
+    for _ in islice(batches, 1 + 2 * setting.num_workers * setting.prefetch_factor):
+        pass
+    return seconds_a_batch(batches, lambda batch: None, seconds=seconds)
+
+
+def compute_s(step: Step, batch: Any, *, seconds: float) -> float:
+    """Return the seconds that the step takes on one batch, again and again."""
+    engine = Engine(step)
+    for _ in range(2):
+        step(engine, batch)
+    return seconds_a_batch(_again(batch), lambda same: _finished(step(engine, same)), seconds=seconds)
+
+
+def loop_s(dataset: Dataset[Any], step: Step, setting: Setting, *, seconds: float, **options: Any) -> float:
+    """Return the seconds a batch of the real loop: the loader and the step together."""
+    engine = Engine(step)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(setting.threads or threads)
+    try:
+        batches = setting.batches(dataset, **options)
+        for batch in islice(batches, 1 + 2 * setting.num_workers * setting.prefetch_factor):
+            step(engine, batch)
+        return seconds_a_batch(batches, lambda batch: _finished(step(engine, batch)), seconds=seconds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def flops_per_s(step: Step, batch: Any, step_s: float) -> tuple[float, float]:
+    """Return the floating-point operations a second of the step, and of a large matrix product beside it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        step(Engine(step), batch)
+    device = next((part.device for part in batch if isinstance(part, torch.Tensor)), torch.device("cpu"))
+    a = torch.randn(1024, 1024, device=device)
+    product_s = seconds_a_batch(_again(a), lambda a: _finished(a @ a), seconds=0.3)
+    return counter.get_total_flops() / step_s, 2 * 1024**3 / product_s
+
+
+def _again(batch: Any) -> Iterator[Any]:
+    while True:
+        yield batch
+
+
+def _finished(output: Any) -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def candidates(batch_size: int, *, on_device: bool = False, cores: int | None = None) -> list[Setting]:
+    """Return the settings to try: no worker, and 1, 2, 4, ... up to twice the cores.
+
+    Where the step computes on the processor, workers are tried beside all its threads and beside those
+    that the workers leave: threads that wait for each other while workers hold their cores cost more than
+    they give.
+
+    >>> [(setting.num_workers, setting.threads) for setting in candidates(8, cores=2)]
+    [(0, None), (1, None), (1, 1), (2, None), (2, 1), (4, None), (4, 1)]
+    """
+    cores = cores or available_cores()
+    settings = [Setting(batch_size, pin_memory=on_device)]
+    count = 1
+    while count <= 2 * cores:
+        left = max(1, cores - count)
+        for threads in [None] if on_device or left == cores else [None, left]:
+            settings.append(replace(settings[0], num_workers=count, threads=threads))
+        count *= 2
+    return settings
+
+
+def available_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def search(
+    dataset: Dataset[Any],
+    step: Step | None,
+    settings: Sequence[Setting],
+    *,
+    seconds: float = 0.5,
+    told: Callable[[str], object] = lambda text: None,
+    **options: Any,
+) -> list[Measurement]:
+    """Return what the settings give, best first, by successive halving.
+
+    All are measured for ``seconds``; then the better half for twice as long, until one is left, which is
+    tried with a deeper queue as well. A worker more has to give half a percent more. What counts is the
+    loop with the step, if there is one: on the processor, workers and step slow each other in ways that
+    the loader alone does not show.
+    """
+    measured: dict[Setting, Measurement] = {}
+    left = list(settings)
+    while left:
+        for setting in left:
+            told(f"{setting} for {seconds:.2g} s")
+            alone_s = loader_s(dataset, setting, seconds=seconds, **options)
+            loop = alone_s if step is None else loop_s(dataset, step, setting, seconds=seconds, **options)
+            measured[setting] = Measurement(setting, alone_s, loop)
+        best = min(left, key=lambda setting: _rank(measured[setting]))
+        if len(left) == 1:
+            deeper = replace(best, prefetch_factor=2 * best.prefetch_factor)
+            left = [deeper] if best.num_workers and best.prefetch_factor == 2 else []
+            continue
+        left = sorted(left, key=lambda setting: _rank(measured[setting]))[: len(left) // 2]
+        seconds *= 2
+    return sorted(measured.values(), key=_rank)
+
+
+def _rank(measurement: Measurement) -> float:
+    return measurement.loop_s * (1 + 0.005 * measurement.setting.num_workers)

@@ -1,0 +1,86 @@
+"""The search on real loaders, real processes and known delays."""
+
+import time
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from ignite_pipeline.data import tuning
+from ignite_pipeline.data.tuning import Measurement, Setting, compute_s, items_per_s, loader_s, loop_s, search
+
+
+class Slow(Dataset):
+    """Samples that take some milliseconds each, in which a processor has nothing to do."""
+
+    def __init__(self, ms):
+        self.ms = ms
+
+    def __len__(self):
+        return 256
+
+    def __getitem__(self, index):
+        time.sleep(self.ms / 1000)
+        return torch.zeros(2)
+
+
+def test_parts_take_at_least_what_is_known_of_them():
+    dataset, step = Slow(2), lambda engine, batch: time.sleep(0.01)
+    assert items_per_s(dataset, seconds=0.2) <= 500
+    assert loader_s(dataset, Setting(4), seconds=0.2) >= 0.008
+    assert compute_s(step, torch.zeros(1), seconds=0.1) >= 0.01
+    assert loop_s(dataset, step, Setting(4), seconds=0.2) >= 0.018
+
+
+def test_workers_are_found_where_they_help_and_measured_as_helping():
+    dataset, step = Slow(5), lambda engine, batch: time.sleep(0.005)
+    settings = [Setting(8), Setting(8, num_workers=1), Setting(8, num_workers=4)]
+    found = search(dataset, step, settings, seconds=0.3)
+    assert found[0].setting.num_workers == 4
+    assert found[-1].setting == Setting(8)
+    assert found[0].loop_s < found[-1].loop_s / 2
+
+
+def test_no_worker_is_recommended_where_there_is_nothing_to_gain(monkeypatch):
+    monkeypatch.setattr(tuning, "loop_s", lambda *args, **options: 0.01)
+    monkeypatch.setattr(tuning, "loader_s", lambda *args, **options: 0.001)
+    found = search(range(8), lambda engine, batch: None, [Setting(2, num_workers=2), Setting(2)])
+    assert found[0] == Measurement(Setting(2), 0.001, 0.01)
+
+
+def test_time_goes_to_the_better_half(monkeypatch):
+    spent = {}
+
+    def measure(dataset, step, setting, *, seconds):
+        spent.setdefault(setting.num_workers, []).append(seconds)
+        return 1.0 / (1 + setting.num_workers)
+
+    monkeypatch.setattr(tuning, "loop_s", measure)
+    monkeypatch.setattr(tuning, "loader_s", lambda *args, **options: 0.0)
+    settings = [Setting(2, num_workers=count) for count in range(4)]
+    search(range(8), lambda engine, batch: None, settings, seconds=1.0)
+    assert spent == {0: [1], 1: [1], 2: [1, 2], 3: [1, 2, 4, 4]}  # the last with a deeper queue
+
+
+def test_the_threads_of_a_setting_hold_for_its_loop_alone():
+    before, seen = torch.get_num_threads(), []
+    loop_s(
+        [torch.zeros(1)] * 8,
+        lambda engine, batch: seen.append(torch.get_num_threads()),
+        Setting(2, threads=1),
+        seconds=0.01,
+    )
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == before
+
+
+def test_a_setting_says_how_it_is_written():
+    assert str(Setting(8)) == "num_workers=0"
+    setting = Setting(8, num_workers=2, prefetch_factor=4, pin_memory=True, threads=1)
+    assert str(setting) == "num_workers=2, prefetch_factor=4, pin_memory=True, torch.set_num_threads(1)"
+
+
+def test_flops_are_counted():
+    a = torch.randn(64, 64)
+    achieved, _ = tuning.flops_per_s(lambda engine, batch: batch[0] @ batch[0], [a], 0.5)
+    assert achieved == pytest.approx(2 * 64**3 / 0.5)
