@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from ignite.engine import Engine
+from ignite.handlers import BasicTimeProfiler
 from torch import nn
 from tqdm import tqdm
 
@@ -91,6 +92,24 @@ def bare_ignite(iterations: int) -> float:
     return step.microseconds()
 
 
+def our_timer(iterations: int) -> float:
+    """Time an Engine with the timer alone."""
+    step = EmptyStep(iterations)
+    trainer = Engine(step)
+    FetchComputeTimer().attach(trainer)
+    trainer.run(Batches(iterations))
+    return step.microseconds()
+
+
+def ignite_profiler(iterations: int) -> float:
+    """Time an Engine with Ignite's BasicTimeProfiler."""
+    step = EmptyStep(iterations)
+    trainer = Engine(step)
+    BasicTimeProfiler().attach(trainer)
+    trainer.run(Batches(iterations), max_epochs=1)
+    return step.microseconds()
+
+
 def every_default_handler(iterations: int) -> float:
     """Time an Engine with all handlers that the scripts attach, but for the evaluation after an epoch."""
     step = EmptyStep(iterations)
@@ -153,6 +172,8 @@ def contenders() -> dict[str, Callable[[int], float]]:
     found: dict[str, Callable[[int], float]] = {
         "plain loop": plain_loop,
         "Ignite, bare": bare_ignite,
+        "ours, the timer alone": our_timer,
+        "Ignite's BasicTimeProfiler": ignite_profiler,
         "ours, every default handler": every_default_handler,
     }
     try:

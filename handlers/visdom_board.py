@@ -16,9 +16,10 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from handlers.files import read_metrics
+from handlers.run_windows import RunWindows
 from handlers.training_metrics import scalars
 from handlers.visdom_sender import VisdomSender
-from handlers.visdom_windows import RunWindows, Window
+from handlers.visdom_windows import Window
 
 _LOGGER = logging.getLogger(__name__)
 _MOST_WAITING = 100_000

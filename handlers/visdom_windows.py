@@ -1,4 +1,4 @@
-"""What one run shows on a Visdom server: its metrics, texts and images as windows of bounded size."""
+"""Windows of a Visdom server: curves, bars, texts and images, each of bounded size."""
 
 import base64
 import hashlib
@@ -10,23 +10,13 @@ import struct
 from collections import deque
 from collections.abc import Mapping
 from itertools import count
-from pathlib import Path
 from typing import Any, Protocol
 
-from handlers.report import PART_STYLES, TRAIN_COLOR, VAL_COLOR
+from handlers.report import PART_STYLES
 
-_AXIS_TITLES = {
-    "l1": "L1 distance",
-    "grad_norm": "L2 norm of the gradients",
-    "lr": "learning rate",
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-    "weight_norm": "L2 norm of the weights",
-}
 _MAX_BUCKETS = 500
 _MAX_BARS = 200
 _PANE = {"width": 460, "height": 340}
-_TIME = re.compile(r"time/(.+)_s")
 _VERSIONS = count(1)  # no two looks of any window have the same
 
 
@@ -39,11 +29,6 @@ def safe_name(name: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
     # Two names that differ in what was replaced are still two.
     return name if safe == name and name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-
-
-def run_environment(directory: Path) -> str:
-    """Return the name of a run's environment: ``cifar2_20261121-0`` for ``runs/cifar2/20261121-0``."""
-    return safe_name("_".join(directory.resolve().parts[-2:]))
 
 
 class Window(Protocol):
@@ -230,91 +215,3 @@ def _plot(
 
 def _members(content: Mapping[str, Any]) -> str:
     return json.dumps(content)[1:-1]
-
-
-class RunWindows:
-    """The windows of one run, by a fixed id each, in the order in which they were first filled.
-
-    ``train/loss`` and ``val/loss`` share the window of ``loss``, by iteration; ``time/..._s`` are stacked by
-    epoch. ``labels`` gives axis titles, with units where there are any, to quantities.
-
-    >>> windows = RunWindows(labels={"loss": "cross entropy (nats)"})
-    >>> windows.add({"kind": "epoch", "epoch": 1, "iteration": 9, "train/loss": 2.0, "val/loss": 3.0})
-    >>> {name: list(window.traces) for name, window in windows.windows.items()}
-    {'loss': ['training, epoch mean', 'validation']}
-    """
-
-    def __init__(self, *, labels: Mapping[str, str] | None = None) -> None:
-        self.labels = {**_AXIS_TITLES, **(labels or {})}
-        self.windows: dict[str, Any] = {}
-        self._sample: tuple[int, Path] | None = None
-
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Add the metrics of a line of ``metrics.jsonl``, or of an engine in the same form."""
-        seconds: dict[str, float | None] = {}
-        for name, value in line.items():
-            if name in ("kind", "epoch", "iteration"):
-                continue
-            if part := _TIME.fullmatch(name):
-                seconds[part[1]] = value
-            else:
-                self._add_point(line, name, value)
-        if seconds:
-            self._window("time/", TimeBars).add(line["epoch"], seconds)
-
-    def _add_point(self, line: Mapping[str, Any], name: str, value: float | None) -> None:
-        prefix, _, quantity = name.rpartition("/")
-        trace, style = _trace_of(prefix, quantity, line["kind"])
-        y_title = self.labels.get(quantity, quantity)
-        # A learning rate that never changes would stand in the middle of an axis from -1 to 1.
-        curves = self._window(quantity, Curves, quantity, y_title=y_title, from_zero=quantity == "lr")
-        curves.add(trace, line["iteration"], value, **style)
-
-    def set_text(self, title: str, text: str) -> None:
-        """Show ``text`` in the pane of that title."""
-        self._window(f"text/{title}", TextPane, title).set(text)
-
-    def set_image(self, title: str, png: bytes, *, caption: str = "") -> None:
-        """Show an image, encoded as PNG, in the pane of that title."""
-        self._window(f"image/{title}", ImagePane, title).set(png, caption=caption)
-
-    def show_samples(self, directory: Path) -> None:
-        """Show the newest image of ``samples/`` in a run directory, if there is one that is not yet shown."""
-        newest = max(
-            ((path.stat().st_mtime_ns, path) for path in directory.glob("samples/*.png")), default=None
-        )
-        if newest is not None and newest != self._sample:
-            self._sample = newest  # also if it cannot be read: that is not tried again and again
-            self.set_image("samples", newest[1].read_bytes(), caption=newest[1].stem)
-
-    def _window(self, key: str, window_class: Any, *args: Any, **kwargs: Any) -> Any:
-        if key not in self.windows:
-            self.windows[key] = window_class(*args, **kwargs)
-        return self.windows[key]
-
-
-def _trace_of(prefix: str, quantity: str, kind: str) -> tuple[str, dict[str, Any]]:
-    if prefix == "val":
-        return "validation", {"line": {"color": VAL_COLOR}}
-    if prefix != "train":
-        return prefix or quantity, {}
-    if quantity in ("lr", "weight_norm", "grad_norm"):  # as they are, not means
-        return "training", {"line": {"color": TRAIN_COLOR}}
-    if kind == "iteration":
-        return "training, recent mean", {"line": {"color": TRAIN_COLOR, "width": 1}, "opacity": 0.6}
-    return "training, epoch mean", {"line": {"color": TRAIN_COLOR}}
-
-
-def compare(runs: Mapping[str, RunWindows]) -> dict[str, Curves]:
-    """Return a window for each quantity, with one curve for each of the runs, given by name."""
-    windows: dict[str, Curves] = {}
-    for run, shown in runs.items():
-        for quantity, window in shown.windows.items():
-            if not isinstance(window, Curves):
-                continue
-            for name in {"validation", "training, epoch mean"} & window.traces.keys():
-                title = f"{quantity} · {name}"
-                common = windows.setdefault(title, Curves(title, y_title=window.y_title))
-                common.traces[run], common.styles[run] = window.traces[name], {}
-                common.version = (*(common.version or ()), window.version)
-    return dict(sorted(windows.items()))

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from ignite.engine import Engine
 
 from handlers import FetchComputeTimer, VisdomBoard
-from handlers.visdom_windows import run_environment
+from handlers.run_windows import run_environment
 
 from launching import Run
 from visdom_server import PORT, credentials, is_answering, served

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from handlers import read_config
 from handlers.files import parse_metrics
 from handlers.lock import is_locked
+from handlers.run_windows import RunWindows, compare, run_environment
 from handlers.visdom_sender import VisdomSender
-from handlers.visdom_windows import RunWindows, Window, compare, run_environment
+from handlers.visdom_windows import Window
 
 from launching import Parser, bad_input_exits, number, say_notice
 from visdom_server import PORT, credentials, front_end, is_answering, serve

@@ -107,6 +107,12 @@ def start_script() -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture(autouse=True)
+def _no_board_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no run of a test appear on a board that happens to be open."""
+    monkeypatch.setattr(board, "PORT", 1)
+
+
+@pytest.fixture(autouse=True)
 def _restore_torch() -> object:
     """Undo what a script sets for its whole process."""
     threads = torch.get_num_threads()

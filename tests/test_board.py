@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from handlers.visdom_windows import run_environment, safe_name
+from handlers.run_windows import run_environment
+from handlers.visdom_windows import safe_name
 
 import run_cifar2
 import serve_visdom

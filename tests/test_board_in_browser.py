@@ -11,7 +11,8 @@ from ignite.engine import Engine
 from PIL import Image
 
 from handlers import VisdomBoard
-from handlers.visdom_windows import run_environment, safe_name
+from handlers.run_windows import run_environment
+from handlers.visdom_windows import safe_name
 
 import run_cifar2
 import run_pix2pix

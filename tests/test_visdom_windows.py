@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from handlers.run_windows import RunWindows, compare, run_environment
 from handlers.visdom_windows import (
     Curves,
     ImagePane,
-    RunWindows,
     TextPane,
     TimeBars,
     Trace,
-    compare,
-    run_environment,
     safe_name,
 )
 
