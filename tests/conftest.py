@@ -14,6 +14,7 @@ from torch import Tensor
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
 from ignite_pipeline.data.generated_facades import draw_facades
 
+import board
 import visdom_server
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
