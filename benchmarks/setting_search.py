@@ -13,7 +13,15 @@ from typing import Any
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ignite_pipeline.data.tuning import Setting, Step, available_cores, candidates, loop_s, search
+from ignite_pipeline.data.tuning import (
+    Setting,
+    Step,
+    available_cores,
+    candidates,
+    loop_s,
+    paired_loops_s,
+    search,
+)
 
 from pil_pipelines import cifar2, cifar2_step, facades, facades_step
 
@@ -34,16 +42,15 @@ def compare(dataset: Dataset[Any], step: Step, batch_size: int, rounds: int, sec
     now = Setting(batch_size)
     start = time.perf_counter()
     best = search(dataset, step, candidates(batch_size), seconds=seconds)[0].setting
-    predicted = loop_s(dataset, step, now, seconds=4 * seconds) / loop_s(
-        dataset, step, best, seconds=4 * seconds
-    )
+    pairs_s = paired_loops_s(dataset, step, (now, best), rounds=3, seconds=2 * seconds)
+    predicted = statistics.median(before / after for before, after in pairs_s)
     search_s = time.perf_counter() - start
 
     times: dict[Setting, list[float]] = {setting: [] for setting in {now, best, *grid(batch_size)}}
     start = time.perf_counter()
     for _ in tqdm(range(rounds), desc="grid", leave=False):
-        for setting, seconds_a_batch in times.items():
-            seconds_a_batch.append(loop_s(dataset, step, setting, seconds=2 * seconds))
+        for setting, measured_s in times.items():
+            measured_s.append(loop_s(dataset, step, setting, seconds=2 * seconds))
     grid_s = time.perf_counter() - start
     medians = {setting: statistics.median(values) for setting, values in times.items()}
     winner = min(medians, key=medians.__getitem__)

@@ -13,7 +13,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from ignite_pipeline.data.tuning import (
     compute_s,
     flops_per_s,
     items_per_s,
-    loop_s,
+    paired_loops_s,
     search,
 )
 from ignite_pipeline.memory import keep_freed_memory
@@ -164,19 +164,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     best = found[0].setting
     loops_s = {one.setting: one.loop_s for one in found}
     profile["recommended"] = str(best)
-    if step is None or best == now:
-        profile["predicted_speedup"] = loops_s[now] / loops_s[best]
-    else:  # both again: the best of many was lucky too
-        longer = 4 * options.seconds
-        profile["predicted_speedup"] = loop_s(dataset, step, now, seconds=longer) / loop_s(
-            dataset, step, best, seconds=longer
-        )
+    profile["predicted_speedup"] = loops_s[now] / loops_s[best]
+    if step is not None and best != now:  # both again: the best of many was lucky too
+        pairs_s = paired_loops_s(dataset, step, (now, best), rounds=3, seconds=2 * options.seconds)
+        profile["predicted_speedup"] = statistics.median(before / after for before, after in pairs_s)
     bar.update()
     if step is not None:
         told("the loop as it is")
         iterations = max(40, round(2 * options.seconds / loops_s[now]))
         profile["now"] = verdict_of(dataset, step, now, iterations)
-        profile["confirmed"] = confirmed(dataset, step, now, best, 2 * options.seconds, told)
+        if best != now:
+            told(f"confirming {best}")
+            profile["confirmed"] = confirmed(dataset, step, now, best, 2 * options.seconds)
     bar.update()
     bar.close()
     (output / "profile.json").write_text(json.dumps(profile, indent=2) + "\n")
@@ -213,16 +212,11 @@ def measured_transforms(dataset: Any, seconds: float) -> dict[str, Any]:
     }
 
 
-def confirmed(
-    dataset: Any, step: Step, now: Setting, best: Setting, seconds: float, told: Callable[[str], None]
-) -> dict[str, Any]:
-    """Run the real loop with both settings in turn; return its seconds a batch and the speed-up, in pairs."""
-    pairs = []
-    for turn in range(ROUNDS if best != now else 0):
-        told(f"confirming, {turn + 1} of {ROUNDS}")
-        pairs.append([loop_s(dataset, step, setting, seconds=seconds) for setting in (now, best)])
-    speedups = [before / after for before, after in pairs]
-    return {"pairs_s": pairs, "speedup": statistics.median(speedups or [1.0]), "speedups": speedups}
+def confirmed(dataset: Any, step: Step, now: Setting, best: Setting, seconds: float) -> dict[str, Any]:
+    """Run the real loop with both settings in turn; return its seconds a batch and the speed-ups."""
+    pairs_s = paired_loops_s(dataset, step, (now, best), rounds=ROUNDS, seconds=seconds)
+    speedups = [before / after for before, after in pairs_s]
+    return {"pairs_s": pairs_s, "speedup": statistics.median(speedups), "speedups": speedups}
 
 
 def report(profile: dict[str, Any], now: Setting, best: Setting) -> list[str]:
@@ -232,7 +226,8 @@ def report(profile: dict[str, Any], now: Setting, best: Setting) -> list[str]:
         lines.append(f"  {cost['name']:24} {cost['ms']:9.3f} ms  {cost['share']:4.0%}  -> {cost['output']}")
     for order in profile["reorderings"]:
         lines.append(f"  quicker: {' → '.join(order['names'])}: {order['speedup']:.2f}x, {order['result']}")
-    if cache := profile.get("cache"):
+    cache = profile.get("cache")
+    if cache and cache["speedup_of_samples"] > 1.05:
         fits = cache["decoded_gb"] < cache["free_gb"] / 2
         lines.append(
             f"  reading and decoding take {cache['read_and_decode_ms']:.3f} ms; decoded, all would take"
@@ -275,18 +270,22 @@ def plot(profile: dict[str, Any], path: Path) -> None:
     """Draw the milliseconds that a batch takes with each setting."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 0.5 * len(profile["settings"]) + 1.6), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9, 0.45 * len(profile["settings"]) + 1.8), dpi=110, layout="constrained")
+    verdict = f"{profile['now']['verdict']}: " if "now" in profile else ""
+    figure.suptitle(f"{verdict}take {profile['recommended']}", fontsize=10)
     axis = figure.subplots()
-    names = [one["setting"] for one in profile["settings"]]
-    axis.barh(names, [one["loop_s"] * 1e3 for one in profile["settings"]], color="#c9d6df")
-    axis.barh(names, [one["loader_s"] * 1e3 for one in profile["settings"]], color="#d1495b", height=0.35)
-    if "step_s" in profile:
-        axis.axvline(profile["step_s"] * 1e3, color="#00798c")
-    axis.invert_yaxis()
-    axis.set(
-        xlabel="ms a batch: loop (grey); loader alone (red); step alone (line)",
-        title=f"take {profile['recommended']}",
+    names = [one["setting"].replace(", torch", ",\ntorch") for one in profile["settings"]]
+    axis.barh(
+        names, [one["loop_s"] * 1e3 for one in profile["settings"]], color="#c9d6df", label="in the loop"
     )
+    alone = [one["loader_s"] * 1e3 for one in profile["settings"]]
+    axis.barh(names, alone, color="#d1495b", height=0.35, label="loader alone")
+    if "step_s" in profile:
+        axis.axvline(profile["step_s"] * 1e3, color="#00798c", label="step alone")
+    axis.invert_yaxis()
+    axis.tick_params(labelsize=8)
+    axis.set_xlabel("ms a batch")
+    axis.legend(fontsize=8)
     figure.savefig(path)
 
 

@@ -182,7 +182,7 @@ def search(
     the loader alone does not show.
     """
     measured: dict[Setting, Measurement] = {}
-    left = list(settings)
+    left = [setting for setting in settings if step is not None or setting.threads is None]
     while left:
         for setting in left:
             told(f"{setting} for {seconds:.2g} s")
@@ -197,6 +197,26 @@ def search(
         left = sorted(left, key=lambda setting: _rank(measured[setting]))[: len(left) // 2]
         seconds *= 2
     return sorted(measured.values(), key=_rank)
+
+
+def paired_loops_s(
+    dataset: Dataset[Any],
+    step: Step,
+    settings: tuple[Setting, Setting],
+    *,
+    rounds: int,
+    seconds: float,
+    **options: Any,
+) -> list[tuple[float, float]]:
+    """Return the seconds a batch of the loop with each of two settings, in turn, ``rounds`` times."""
+    now, other = settings
+    return [
+        (
+            loop_s(dataset, step, now, seconds=seconds, **options),
+            loop_s(dataset, step, other, seconds=seconds, **options),
+        )
+        for _ in range(rounds)
+    ]
 
 
 def _rank(measurement: Measurement) -> float:
