@@ -48,7 +48,8 @@ def test_a_run_leaves_everything_behind(undisturbed):
     assert (found["dataset"]["train"], found["dataset"]["val"]) == (64, 16)
     assert found["images_per_s"] > 0
     timing = found["timing"]
-    parts = ("fetch_s", "compute_s", "handlers_s", "evaluate_s", "first_batch_s")
+    loop = ("fetch_s", "transfer_s", "compute_s", "handlers_s")
+    parts = (*loop, "evaluate_s", "checkpoint_s", "first_batch_s")
     assert timing["wall_s"] == pytest.approx(sum(timing[part] for part in parts))
     config = json.loads((undisturbed / "config.json").read_text())
     assert config["options"]["lr"] == run_cifar2.RECIPES["resnet"].lr

@@ -62,15 +62,15 @@ def _on_arrays(transform: Any) -> Callable[[Any], Any]:
     return call
 
 
-def name_of(transform: Any) -> str:
+def _name_of(transform: Any) -> str:
     """Return what to call a transform in a table."""
     return getattr(transform, "__name__", type(transform).__name__)
 
 
-def describe(value: Any) -> str:
+def _describe(value: Any) -> str:
     """Return what a transform returned, in words: its kind and size.
 
-    >>> describe(torch.zeros(3, 4, 5))
+    >>> _describe(torch.zeros(3, 4, 5))
     'float32 3×4×5'
     """
     if hasattr(value, "dtype") and hasattr(value, "shape"):
@@ -105,12 +105,12 @@ def transform_costs(
                     value = transform(value)
                     spent[place] += clock() - start
                     if index == 0:
-                        outputs.append(describe(value))
+                        outputs.append(_describe(value))
         passes.append(spent)
     medians = np.median(passes, axis=0) / len(samples) * 1000
     total = float(medians.sum()) or 1.0
     return [
-        TransformCost(name_of(transform), float(ms), float(ms) / total, output)
+        TransformCost(_name_of(transform), float(ms), float(ms) / total, output)
         for transform, ms, output in zip(transforms, medians, outputs, strict=True)
     ]
 
@@ -144,7 +144,7 @@ def quicker_orders(
         speedup = float(np.median(speedups))
         if speedup * _WORTH > 1 and min(speedups) > 1:
             ms = float(np.median([after for _, after in pairs])) / len(samples) * 1000
-            found.append(Reordering(tuple(map(name_of, candidate)), ms, speedup, result))
+            found.append(Reordering(tuple(map(_name_of, candidate)), ms, speedup, result))
     return sorted(found, key=lambda reordering: -reordering.speedup)
 
 
