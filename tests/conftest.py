@@ -31,6 +31,19 @@ class TickingClock:
         return self.now
 
 
+class Clock:
+    """A clock that stands still but for what is spent on it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture
 def ticking_clock() -> TickingClock:
     return TickingClock()

@@ -3,18 +3,7 @@ from ignite.engine import Engine, Events
 
 from handlers import EvaluateEachEpoch, FetchComputeTimer
 
-
-class Clock:
-    """A clock that stands still but for what is spent on it."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-    def spend(self, seconds):
-        self.now += seconds
+from conftest import Clock
 
 
 class Loader:

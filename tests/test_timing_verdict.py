@@ -8,20 +8,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from handlers import EvaluateEachEpoch, FetchComputeTimer
 
+from conftest import Clock
+
 EPOCHS, LENGTH = 3, 100
-
-
-class Clock:
-    """A clock that stands still but for what is spent on it."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-    def spend(self, seconds):
-        self.now += seconds
 
 
 class Files(Dataset):

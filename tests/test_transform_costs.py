@@ -8,18 +8,12 @@ from torchvision.transforms import v2
 
 from ignite_pipeline.data.transform_costs import quicker_orders, transform_costs, transforms_of
 
-
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
+from conftest import Clock
 
 
 def slow(clock, name, seconds, change=lambda x: x):
     def transform(x):
-        clock.now += seconds(x) if callable(seconds) else seconds
+        clock.spend(seconds(x) if callable(seconds) else seconds)
         return change(x)
 
     transform.__name__ = name
