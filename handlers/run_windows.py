@@ -72,9 +72,11 @@ class RunWindows:
 
     def show_samples(self, directory: Path) -> None:
         """Show the newest image of ``samples/`` in a run directory, if there is one that is not yet shown."""
-        newest = max(
-            ((path.stat().st_mtime_ns, path) for path in directory.glob("samples/*.png")), default=None
+        # By name: the times of files do not survive a copy of the directory.
+        path = max(
+            directory.glob("samples/*.png"), key=lambda path: (len(path.name), path.name), default=None
         )
+        newest = None if path is None else (path.stat().st_mtime_ns, path)
         if newest is not None and newest != self._sample:
             self._sample = newest  # also if it cannot be read: that is not tried again and again
             self.set_image("samples", newest[1].read_bytes(), caption=newest[1].stem)

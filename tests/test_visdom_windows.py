@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -161,3 +162,15 @@ def test_runs_are_compared_by_quantity():
     assert compare(runs)["loss · validation"].version == before
     runs["b"].add(epoch(2, **{"val/loss": 0.5}))
     assert compare(runs)["loss · validation"].version != before
+
+
+def test_the_sample_of_the_last_epoch_is_shown_whatever_the_times_of_the_files(tmp_path):
+    (tmp_path / "samples").mkdir()
+    header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x08\x00\x00\x00\x04"
+    for age, name in enumerate(("epoch_10000", "epoch_9999", "epoch_0001")):
+        path = tmp_path / "samples" / f"{name}.png"
+        path.write_bytes(header)
+        os.utime(path, (age, age))
+    windows = RunWindows()
+    windows.show_samples(tmp_path)
+    assert windows.windows["image/samples"].caption == "epoch_10000"
