@@ -37,14 +37,14 @@ from ignite_pipeline.data.tuning import (
     flops_per_s,
     items_per_s,
     paired_loops_s,
-    search,
+    recommend,
 )
 from ignite_pipeline.memory import keep_freed_memory
 from ignite_pipeline.models.classifiers import residual_net
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
 from ignite_pipeline.steps import gan_step, supervised_step
 
-from launching import Parser, bad_input_exits, number
+from command_line import Parser, bad_input_exits, number
 
 ROUNDS = 5
 
@@ -158,16 +158,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         step_s = profile["step_s"] = compute_s(step, batch, seconds=2 * options.seconds)
         profile["flops_per_s"], profile["matrix_product_flops_per_s"] = flops_per_s(step, batch, step_s)
     bar.update()
-    settings = sorted({now, *candidates(batch_size, on_device=torch.cuda.is_initialized())}, key=str)
-    found = search(dataset, step, settings, seconds=options.seconds, told=told)
+    settings = candidates(batch_size, on_device=torch.cuda.is_initialized())
+    best, speedup, found = recommend(dataset, step, now, settings, seconds=options.seconds, told=told)
     profile["settings"] = [{**vars(one), "setting": str(one.setting)} for one in found]
-    best = found[0].setting
+    profile["recommended"], profile["predicted_speedup"] = str(best), speedup
     loops_s = {one.setting: one.loop_s for one in found}
-    profile["recommended"] = str(best)
-    profile["predicted_speedup"] = loops_s[now] / loops_s[best]
-    if step is not None and best != now:  # both again: the best of many was lucky too
-        pairs_s = paired_loops_s(dataset, step, (now, best), rounds=3, seconds=2 * options.seconds)
-        profile["predicted_speedup"] = statistics.median(before / after for before, after in pairs_s)
     bar.update()
     if step is not None:
         told("the loop as it is")

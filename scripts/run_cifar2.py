@@ -7,7 +7,6 @@ python scripts/run_cifar2.py --resume runs/cifar2/...          # go on with a ru
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +27,7 @@ from handlers import (
     StepMeans,
     StopOnNonFinite,
 )
+from ignite_pipeline.data.auto_workers import AutoWorkers
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.data.loading import endless_loader, ordered_loader
@@ -38,16 +38,8 @@ from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step, to_device
 
 from board import showing
-from launching import (
-    Parser,
-    Run,
-    add_run_options,
-    bad_input_exits,
-    number,
-    parse_options,
-    resolve_device,
-    say_notice,
-)
+from command_line import Parser, add_run_options, bad_input_exits, number, parse_options, resolve_device
+from launching import Run, say_notice
 
 
 @dataclass(frozen=True)
@@ -171,20 +163,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.device, options.precision = str(device), resolve_precision(options.precision, device)
         run = Run("cifar2", options)
         data = cifar2(options.data_root, classes=options.classes, dataset=options.dataset)
-        train_loader = endless_loader(
+        make_loader = partial(
+            endless_loader,
             data.train,
             batch_size=options.batch_size,
             seed=options.seed,
-            start_iteration=run.iteration,
-            num_workers=options.num_workers,
             pin_memory=device.type == "cuda",
         )
+        num_workers = 0 if options.num_workers == "auto" else options.num_workers
+        train_loader = make_loader(num_workers=num_workers, start_iteration=run.iteration)
         dataset = data.describe()
         normalize = Normalize(*data.train.channel_statistics())
 
     torch.manual_seed(options.seed)
     model = CLASSIFIERS[options.model](len(data.classes)).to(device, memory_format=torch.channels_last)
-    optimizer, schedule = build_optimizer(model, options, recipe, options.epochs * len(train_loader))
+    iterations = options.epochs * len(train_loader)
+    optimizer, schedule = build_optimizer(model, options, recipe, iterations)
+    iterations = min(iterations, options.max_iterations or iterations)
     precision = Precision(options.precision, device)
     loss_fn = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
     crop = RandomCrop(padding=4)
@@ -220,6 +215,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     timer.attach(trainer).watch(evaluator, trainer)
     ReseedEachIteration(options.seed, device=device).attach(trainer)
     means = StepMeans().attach(trainer)
+    if options.num_workers == "auto":
+        left = iterations - run.iteration
+        AutoWorkers(make_loader, iterations=left, decided=run.note_workers).attach(trainer)
     LearningRate(optimizer).attach(trainer)
     if options.log_norms:
         ModelNorms(model).attach(trainer)
@@ -255,7 +253,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         label="GENERATED data" if data.name == "generated" else "",
     ).attach(trainer)
 
-    iterations = min(options.epochs * len(train_loader), options.max_iterations or sys.maxsize)
     with bad_input_exits():  # until here, nothing has been written
         if run.checkpoint is not None:
             checkpoints.restore(trainer, run.checkpoint)

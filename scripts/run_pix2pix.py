@@ -9,8 +9,8 @@ Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks"
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from ignite.engine import Engine
@@ -30,6 +30,7 @@ from handlers import (
     StopOnNonFinite,
 )
 from ignite_pipeline.adversarial import LOSSES
+from ignite_pipeline.data.auto_workers import AutoWorkers
 from ignite_pipeline.data.batch_transforms import RandomCrop, RandomHorizontalFlip, SplitPair
 from ignite_pipeline.data.loading import endless_loader, ordered_loader
 from ignite_pipeline.data.paired import DIRECTIONS, paired_images
@@ -40,16 +41,8 @@ from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
 from ignite_pipeline.steps import gan_step, inference_mode_of, to_device, translation_step
 
 from board import showing
-from launching import (
-    Parser,
-    Run,
-    add_run_options,
-    bad_input_exits,
-    number,
-    parse_options,
-    resolve_device,
-    say_notice,
-)
+from command_line import Parser, add_run_options, bad_input_exits, number, parse_options, resolve_device
+from launching import Run, say_notice
 
 SAMPLES = 4
 GRADIENT_PENALTY = 10.0  # Gulrajani et al., arXiv 1704.00028, section 4
@@ -147,14 +140,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             image_size=options.image_size,
             dataset=options.dataset,
         )
-        train_loader = endless_loader(
+        make_loader = partial(
+            endless_loader,
             data.train,
             batch_size=options.batch_size,
             seed=options.seed,
-            start_iteration=run.iteration,
-            num_workers=options.num_workers,
             pin_memory=device.type == "cuda",
         )
+        num_workers = 0 if options.num_workers == "auto" else options.num_workers
+        train_loader = make_loader(num_workers=num_workers, start_iteration=run.iteration)
         dataset = data.describe()
 
     torch.manual_seed(options.seed)
@@ -164,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     discriminator = PatchDiscriminator(6, norm=options.norm).to(device)
     optimizer_g, schedule_g = build_optimizer(generator, options, len(train_loader))
     optimizer_d, schedule_d = build_optimizer(discriminator, options, len(train_loader))
+    iterations = (options.epochs + options.decay_epochs) * len(train_loader)
+    iterations = min(iterations, options.max_iterations or iterations)
     split = SplitPair()
 
     timer = FetchComputeTimer()
@@ -203,6 +199,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     timer.attach(trainer).watch(evaluator, trainer)
     ReseedEachIteration(options.seed, device=device).attach(trainer)
     means = StepMeans().attach(trainer)
+    if options.num_workers == "auto":
+        left = iterations - run.iteration
+        AutoWorkers(make_loader, iterations=left, decided=run.note_workers).attach(trainer)
     LearningRate(optimizer_g).attach(trainer)
     if options.log_norms:
         ModelNorms(generator).attach(trainer)
@@ -251,8 +250,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         label="GENERATED data" if data.name == "generated" else "",
     ).attach(trainer)
 
-    epochs = options.epochs + options.decay_epochs
-    iterations = min(epochs * len(train_loader), options.max_iterations or sys.maxsize)
     with bad_input_exits():  # until here, nothing has been written
         if run.checkpoint is not None:
             checkpoints.restore(trainer, run.checkpoint)

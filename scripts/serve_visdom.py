@@ -20,7 +20,8 @@ from handlers.run_windows import RunWindows, compare, run_environment
 from handlers.visdom_sender import VisdomSender
 from handlers.visdom_windows import Window
 
-from launching import Parser, bad_input_exits, number, say_notice
+from command_line import Parser, bad_input_exits, number
+from launching import say_notice
 from visdom_server import PORT, credentials, front_end, is_answering, serve
 
 

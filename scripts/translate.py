@@ -23,7 +23,7 @@ from ignite_pipeline.data.paired import split_pair
 from ignite_pipeline.models.pix2pix import UNetGenerator
 from ignite_pipeline.steps import inference_mode_of
 
-from launching import Parser, bad_input_exits, number, resolve_device
+from command_line import Parser, bad_input_exits, number, resolve_device
 
 
 def parser() -> argparse.ArgumentParser:

@@ -52,14 +52,32 @@ def test_time_goes_to_the_better_half(monkeypatch):
     spent = {}
 
     def measure(dataset, step, setting, *, seconds):
-        spent.setdefault(setting.num_workers, []).append(seconds)
+        spent.setdefault((setting.num_workers, setting.prefetch_factor), []).append(seconds)
         return 1.0 / (1 + setting.num_workers)
 
     monkeypatch.setattr(tuning, "loop_s", measure)
     monkeypatch.setattr(tuning, "loader_s", lambda *args, **options: 0.0)
-    settings = [Setting(2, num_workers=count) for count in range(4)]
+    settings = [Setting(2, num_workers=count) for count in range(8)]
     search(range(8), lambda engine, batch: None, settings, seconds=1.0)
-    assert spent == {0: [1], 1: [1], 2: [1, 2], 3: [1, 2, 4, 4]}  # the last with a deeper queue
+    in_three_rounds = [4, 4, 4]
+    assert spent == {
+        **{(count, 2): [1] for count in range(4)},
+        (4, 2): [1, 2],
+        **{(count, 2): [1, 2, *in_three_rounds] for count in (5, 6, 7)},
+        (7, 4): in_three_rounds,
+    }
+
+
+def test_a_lucky_measurement_does_not_win(monkeypatch):
+    luck = iter([0.5])
+
+    def measure(dataset, step, setting, *, seconds):
+        return next(luck, 2.0) if setting.num_workers == 2 else 1.0
+
+    monkeypatch.setattr(tuning, "loop_s", measure)
+    monkeypatch.setattr(tuning, "loader_s", lambda *args, **options: 0.0)
+    found = search(range(8), lambda engine, batch: None, [Setting(2), Setting(2, num_workers=2)])
+    assert found[0] == Measurement(Setting(2), 0.0, 1.0)
 
 
 def test_the_threads_of_a_setting_hold_for_its_loop_alone():

@@ -1,6 +1,7 @@
 """How fast a loader is alone, a step alone, and both together; and which setting of the loader suits."""
 
 import os
+import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from ignite_pipeline.data.loading import endless_loader
 
 Step = Callable[[Engine, Any], Any]
+FINAL_ROUNDS = 3
+_FINALISTS = 3
+_WORTHWHILE = 1.03
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,16 @@ def seconds_a_batch(batches: Iterator[Any], use: Callable[[Any], object], *, sec
 def loader_s(dataset: Dataset[Any], setting: Setting, *, seconds: float, **options: Any) -> float:
     """Return the seconds a batch of the loader alone, once its workers have filled their queues."""
     batches = setting.batches(dataset, **options)
-    for _ in islice(batches, 1 + 2 * setting.num_workers * setting.prefetch_factor):
-        pass
+    _warm_up(batches, lambda batch: None, setting, seconds)
     return seconds_a_batch(batches, lambda batch: None, seconds=seconds)
+
+
+def _warm_up(batches: Iterator[Any], use: Callable[[Any], object], setting: Setting, seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    for batch in islice(batches, 1 + 2 * setting.num_workers * setting.prefetch_factor):
+        use(batch)
+        if time.perf_counter() > end:
+            return
 
 
 def compute_s(step: Step, batch: Any, *, seconds: float) -> float:
@@ -110,8 +121,7 @@ def loop_s(dataset: Dataset[Any], step: Step, setting: Setting, *, seconds: floa
     torch.set_num_threads(setting.threads or threads)
     try:
         batches = setting.batches(dataset, **options)
-        for batch in islice(batches, 1 + 2 * setting.num_workers * setting.prefetch_factor):
-            step(engine, batch)
+        _warm_up(batches, lambda batch: step(engine, batch), setting, seconds)
         return seconds_a_batch(batches, lambda batch: _finished(step(engine, batch)), seconds=seconds)
     finally:
         torch.set_num_threads(threads)
@@ -176,48 +186,93 @@ def search(
 ) -> list[Measurement]:
     """Return what the settings give, best first, by successive halving.
 
-    All are measured for ``seconds``; then the better half for twice as long, until one is left, which is
-    tried with a deeper queue as well. A worker more has to give half a percent more. What counts is the
-    loop with the step, if there is one: on the processor, workers and step slow each other in ways that
-    the loader alone does not show.
+    All are measured for ``seconds``, then the better half for twice as long, until three are left. These,
+    and the first of them with a deeper queue, then take turns in ``FINAL_ROUNDS`` rounds, whose medians
+    count. A worker more has to give half a percent more. What is compared is the loop with the step, if
+    there is one: on the processor, workers and step slow each other in ways that the loader alone does not
+    show.
     """
+
+    def loop(setting: Setting) -> float:
+        told(f"{setting} for {seconds:.2g} s")
+        return _loop_or_loader_s(dataset, step, setting, seconds=seconds, **options)
+
+    def measure(settings: list[Setting], rounds: int = 1) -> None:
+        loops_s = [[loop(setting) for setting in settings] for _ in range(rounds)]
+        for setting, of_setting in zip(settings, zip(*loops_s, strict=True), strict=True):
+            before = measured.get(setting)
+            alone_s = before.loader_s if before else loader_s(dataset, setting, seconds=seconds, **options)
+            measured[setting] = Measurement(setting, alone_s, statistics.median(of_setting))
+
     measured: dict[Setting, Measurement] = {}
     left = [setting for setting in settings if step is not None or setting.threads is None]
-    while left:
-        for setting in left:
-            told(f"{setting} for {seconds:.2g} s")
-            alone_s = loader_s(dataset, setting, seconds=seconds, **options)
-            loop = alone_s if step is None else loop_s(dataset, step, setting, seconds=seconds, **options)
-            measured[setting] = Measurement(setting, alone_s, loop)
-        best = min(left, key=lambda setting: _rank(measured[setting]))
-        if len(left) == 1:
-            deeper = replace(best, prefetch_factor=2 * best.prefetch_factor)
-            left = [deeper] if best.num_workers and best.prefetch_factor == 2 else []
-            continue
-        left = sorted(left, key=lambda setting: _rank(measured[setting]))[: len(left) // 2]
+    measure(left)
+    while len(left) > _FINALISTS:
+        left = _best_first(left, measured)[: max(_FINALISTS, len(left) // 2)]
         seconds *= 2
-    return sorted(measured.values(), key=_rank)
+        if len(left) > _FINALISTS:
+            measure(left)
+    best = _best_first(left, measured)[0]
+    if best.num_workers:
+        left.append(replace(best, prefetch_factor=2 * best.prefetch_factor))
+    if len(left) > 1:
+        measure(left, FINAL_ROUNDS)
+    return [measured[setting] for setting in _best_first(list(measured), measured)]
+
+
+def _best_first(settings: list[Setting], measured: dict[Setting, Measurement]) -> list[Setting]:
+    return sorted(settings, key=lambda one: measured[one].loop_s * (1 + 0.005 * one.num_workers))
+
+
+def recommend(
+    dataset: Dataset[Any],
+    step: Step | None,
+    now: Setting,
+    settings: Sequence[Setting],
+    *,
+    seconds: float = 0.5,
+    told: Callable[[str], object] = lambda text: None,
+) -> tuple[Setting, float, list[Measurement]]:
+    """Return the setting to take, the speed-up over ``now`` to expect, and what all were measured to give.
+
+    The best that `search` finds takes turns with ``now`` once more, since the best of many was lucky too.
+    If it does not gain 3 % then, ``now`` is as good.
+    """
+    found = search(dataset, step, [now, *(one for one in settings if one != now)], seconds=seconds, told=told)
+    best = found[0].setting
+    if best == now:
+        return now, 1.0, found
+    told(f"{best} against {now}")
+    pairs_s = paired_loops_s(dataset, step, (now, best), rounds=FINAL_ROUNDS, seconds=2 * seconds)
+    speedup = statistics.median(before / after for before, after in pairs_s)
+    return (best, speedup, found) if speedup >= _WORTHWHILE else (now, 1.0, found)
 
 
 def paired_loops_s(
     dataset: Dataset[Any],
-    step: Step,
+    step: Step | None,
     settings: tuple[Setting, Setting],
     *,
     rounds: int,
     seconds: float,
     **options: Any,
 ) -> list[tuple[float, float]]:
-    """Return the seconds a batch of the loop with each of two settings, in turn, ``rounds`` times."""
-    now, other = settings
+    """Return the seconds a batch with each of two settings, in turn, ``rounds`` times.
+
+    In the loop, or, without a step, of the loader alone.
+    """
     return [
         (
-            loop_s(dataset, step, now, seconds=seconds, **options),
-            loop_s(dataset, step, other, seconds=seconds, **options),
+            _loop_or_loader_s(dataset, step, settings[0], seconds=seconds, **options),
+            _loop_or_loader_s(dataset, step, settings[1], seconds=seconds, **options),
         )
         for _ in range(rounds)
     ]
 
 
-def _rank(measurement: Measurement) -> float:
-    return measurement.loop_s * (1 + 0.005 * measurement.setting.num_workers)
+def _loop_or_loader_s(
+    dataset: Dataset[Any], step: Step | None, setting: Setting, *, seconds: float, **options: Any
+) -> float:
+    if step is None:
+        return loader_s(dataset, setting, seconds=seconds, **options)
+    return loop_s(dataset, step, setting, seconds=seconds, **options)

@@ -1,0 +1,126 @@
+"""The number of workers is found in the course of real training, on real processes."""
+
+import hashlib
+import time
+from functools import partial
+
+import pytest
+import torch
+from ignite.engine import Engine
+from torch.utils.data import Dataset
+
+from ignite_pipeline.data.auto_workers import AutoWorkers
+from ignite_pipeline.data.loading import endless_loader
+
+from conftest import Clock
+
+
+class Slow(Dataset):
+    """Samples with a random part that take some milliseconds each, in which a processor has nothing to do."""
+
+    def __init__(self, ms):
+        self.ms = ms
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        time.sleep(self.ms / 1000)
+        return index + torch.rand(())
+
+
+def train(ms, iterations, *, step_s=0.01, **options):
+    """Return the digest of all batches that a step saw, and what was decided."""
+    make_loader = partial(endless_loader, Slow(ms), batch_size=4, seed=0)
+    seen, answers = hashlib.sha256(), []
+
+    def step(engine, batch):
+        seen.update(batch.numpy().tobytes())
+        time.sleep(step_s)
+
+    trainer = Engine(step)
+    if options:
+        decided = lambda workers, reason: answers.append((workers, reason))  # noqa: E731
+        AutoWorkers(make_loader, iterations=100_000, decided=decided, **options).attach(trainer)
+    trainer.run(make_loader(num_workers=0), max_iters=iterations, epoch_length=16)
+    return seen.hexdigest(), answers
+
+
+def test_workers_are_taken_where_they_help_and_no_batch_is_other_for_it():
+    undisturbed, _ = train(0, 300, step_s=0.0)
+    tuned, answers = train(5, 300, window_s=0.3, max_workers=2)
+    assert tuned == undisturbed
+    ((workers, reason),) = answers
+    assert workers >= 1, reason
+    assert "times as fast" in reason
+
+
+def test_none_are_started_where_data_takes_no_time(monkeypatch):
+    monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter", None)
+    _, answers = train(0, 60, step_s=0.05, window_s=0.2)
+    assert answers[0][0] == 0
+    assert "waiting for data took" in answers[0][1]
+
+
+def play(seconds_of, *, iterations=10_000, max_workers=8, share=0.5, **options):
+    """Run an engine whose iterations take, on its clock, what ``seconds_of(workers)`` says."""
+    clock, now, tried, answers = Clock(), [0], [0], []
+
+    def make_loader(*, num_workers, start_iteration):
+        now[0] = num_workers
+        tried.append(num_workers)
+        return batches(start_iteration)
+
+    def batches(start):
+        while True:
+            clock.spend(share * seconds_of(now[0]))
+            yield start
+            start += 1
+
+    def step(engine, batch):
+        assert batch == engine.state.iteration - 1
+        clock.spend((1 - share) * seconds_of(now[0]))
+
+    trainer = Engine(step)
+    auto = AutoWorkers(
+        make_loader,
+        iterations=iterations,
+        max_workers=max_workers,
+        decided=lambda workers, reason: answers.append((workers, clock.now)),
+        clock=clock,
+        **options,
+    ).attach(trainer)
+    trainer.run(batches(0), max_iters=iterations, epoch_length=iterations)
+    ((workers, decided_s),) = answers
+    assert now[0] == workers
+    assert not any(trainer.has_event_handler(handler) for _, handler in auto._handlers)
+    return workers, tried, decided_s
+
+
+def test_doubling_goes_on_while_it_gains_and_the_best_is_confirmed():
+    workers, tried, _ = play(lambda workers: {0: 0.1, 1: 0.08, 2: 0.05, 4: 0.049}[workers])
+    assert (workers, tried) == (2, [0, 1, 2, 4, 0, 2])
+
+
+def test_a_gain_that_does_not_come_again_is_none():
+    phases = [0]
+
+    def seconds_of(workers):
+        if phases[-1] != workers:
+            phases.append(workers)
+        return 0.05 if phases == [0, 1] else 0.1
+
+    workers, tried, _ = play(seconds_of, max_workers=1)
+    assert (workers, tried) == (0, [0, 1, 0, 1, 0])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.04])
+def test_nothing_is_tried_where_there_is_nothing_to_gain(share):
+    assert play(lambda workers: 0.1, share=share)[:2] == (0, [0])
+
+
+@pytest.mark.parametrize("iterations", [500, 2_000, 1_000_000])
+def test_trying_keeps_to_its_budget(iterations):
+    _, _, decided_s = play(lambda workers: 0.1 / (1 + workers), iterations=iterations, window_s=1.0)
+    first_look_s, slack_s = 1.3, 2.0  # a window has at least five iterations, and a few to warm up
+    assert decided_s <= first_look_s + min(15, 0.02 * iterations * 0.1) + slack_s
