@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ignite_pipeline.adversarial import LOSSES
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip, SplitPair
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.data.paired import paired_images
+from ignite_pipeline.data.smaller_decoding import size_wanted, try_smaller_decoding
 from ignite_pipeline.data.transform_costs import quicker_orders, transform_costs, transforms_of
 from ignite_pipeline.data.tuning import (
     Setting,
@@ -36,6 +38,7 @@ from ignite_pipeline.data.tuning import (
     compute_s,
     flops_per_s,
     items_per_s,
+    loop_or_loader_s,
     paired_loops_s,
     recommend,
 )
@@ -164,6 +167,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     profile["recommended"], profile["predicted_speedup"] = str(best), speedup
     loops_s = {one.setting: one.loop_s for one in found}
     bar.update()
+    profile["batch_sizes"] = {
+        size: size / loop_or_loader_s(dataset, step, replace(best, batch_size=size), seconds=options.seconds)
+        for size in (batch_size // 2, batch_size, 2 * batch_size, 4 * batch_size)
+        if 1 <= size <= len(dataset)
+    }
     if step is not None:
         told("the loop as it is")
         iterations = max(40, round(2 * options.seconds / loops_s[now]))
@@ -194,10 +202,13 @@ def measured_transforms(dataset: Any, seconds: float) -> dict[str, Any]:
     samples = [sample[0] if isinstance(sample, tuple | list) else sample for sample in raw]
     costs = transform_costs(transforms, samples, seconds=2 * seconds)
     transforms_s = sum(cost.ms for cost in costs) / 1000
+    wanted = size_wanted(transforms, samples[0])
+    smaller = None if wanted is None else try_smaller_decoding(dataset, wanted)
     decoded_bytes = sum(np.asarray(sample).nbytes for sample in samples) / count * len(dataset)
     return {
         "transforms": [vars(cost) for cost in costs],
         "reorderings": [vars(order) for order in quicker_orders(transforms, samples)[:3]],
+        "smaller_decoding": smaller and vars(smaller),
         "cache": {
             "read_and_decode_ms": 1000 / raw_per_s,
             "decoded_gb": decoded_bytes / 1e9,
@@ -221,6 +232,11 @@ def report(profile: dict[str, Any], now: Setting, best: Setting) -> list[str]:
         lines.append(f"  {cost['name']:24} {cost['ms']:9.3f} ms  {cost['share']:4.0%}  -> {cost['output']}")
     for order in profile["reorderings"]:
         lines.append(f"  quicker: {' → '.join(order['names'])}: {order['speedup']:.2f}x, {order['result']}")
+    if smaller := profile.get("smaller_decoding"):
+        lines.append(
+            f"  quicker: image.draft(None, {smaller['size']}) after Image.open: {smaller['speedup']:.2f}x the"
+            f" samples/s, different: values move by {smaller['difference']:.1%} of their range"
+        )
     cache = profile.get("cache")
     if cache and cache["speedup_of_samples"] > 1.05:
         fits = cache["decoded_gb"] < cache["free_gb"] / 2
@@ -239,15 +255,19 @@ def report(profile: dict[str, Any], now: Setting, best: Setting) -> list[str]:
             f"step alone       {profile['step_s'] * 1000:.2f} ms a batch,"
             f" {profile['flops_per_s'] / 1e9:,.1f} GFLOP/s, {share:.0%} of a matrix product's"
         )
-    lines.append(f"{'loader, ms a batch':36} {'alone':>9} {'in the loop':>12}")
+    in_the_loop = "step_s" in profile
+    lines.append(f"{'loader, ms a batch':58} {'alone':>9}{' in the loop' if in_the_loop else ''}")
     for one in profile["settings"]:
-        lines.append(f"  {one['setting']:34} {one['loader_s'] * 1e3:9.2f} {one['loop_s'] * 1e3:9.2f}")
+        rates = f"{one['loader_s'] * 1e3:9.2f} {one['loop_s'] * 1e3:11.2f}"
+        lines.append(f"  {one['setting']:56} {rates if in_the_loop else rates.split()[-1].rjust(9)}")
     if "now" in profile:
         ceiling = profile["now"]["ceiling_speedup_95"] or (1.0, 1.0)
         lines.append(
             f"the loop now     {profile['now']['verdict']}; perfect loading would give"
             f" {profile['now']['ceiling_speedup'] or 1:.2f}x ({ceiling[0]:.2f} to {ceiling[1]:.2f})"
         )
+    sizes = " · ".join(f"{size}: {rate:,.0f}" for size, rate in profile["batch_sizes"].items())
+    lines.append(f"batch size       {sizes} samples/s; another one is another training")
     if best == now:
         lines.append(f"keep             {now}: nothing that was tried is better")
         return lines

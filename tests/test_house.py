@@ -76,6 +76,7 @@ PUBLIC = {
     ],
     "data.loading": ["PositionKeyed", "PositionSampler", "endless_loader", "ordered_loader"],
     "data.paired": ["PairTensors", "paired_images", "split_pair"],
+    "data.smaller_decoding": ["SmallerDecoding", "drafting", "size_wanted", "try_smaller_decoding"],
     "data.transform_costs": [
         "Reordering",
         "TransformCost",
@@ -92,6 +93,7 @@ PUBLIC = {
         "flops_per_s",
         "items_per_s",
         "loader_s",
+        "loop_or_loader_s",
         "loop_s",
         "paired_loops_s",
         "recommend",

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -74,3 +76,19 @@ def test_other_transforms_are_found():
     assert transforms_of(type("Images", (), {"transform": abs})()) == [abs]
     sequential = nn.Sequential(nn.ReLU(), nn.Tanh())
     assert transforms_of(type("Images", (), {"transform": sequential})()) == list(sequential)
+
+
+def test_the_parts_of_an_albumentations_chain_are_told_apart(monkeypatch):
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # or it asks the package index for its version
+    A = pytest.importorskip("albumentations", reason="pip install albumentations, to time its transforms")
+    chain = A.Compose([A.RandomCrop(24, 24), A.HorizontalFlip(p=0.5), A.Normalize()])
+    transforms = transforms_of(SimpleNamespace(transform=chain))
+    images = [np.full((256, 256, 3), value, dtype=np.uint8) for value in range(8)]
+    costs = transform_costs(transforms, images, seconds=0.05)
+    assert [(cost.name, cost.output) for cost in costs] == [
+        ("RandomCrop", "uint8 24×24×3"),
+        ("HorizontalFlip", "uint8 24×24×3"),
+        ("Normalize", "float32 24×24×3"),
+    ]
+    orders = {order.names: order.result for order in quicker_orders(transforms[::-1], images)}
+    assert orders["RandomCrop", "Normalize", "HorizontalFlip"] == "equal"

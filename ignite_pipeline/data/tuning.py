@@ -195,7 +195,7 @@ def search(
 
     def loop(setting: Setting) -> float:
         told(f"{setting} for {seconds:.2g} s")
-        return _loop_or_loader_s(dataset, step, setting, seconds=seconds, **options)
+        return loop_or_loader_s(dataset, step, setting, seconds=seconds, **options)
 
     def measure(settings: list[Setting], rounds: int = 1) -> None:
         loops_s = [[loop(setting) for setting in settings] for _ in range(rounds)]
@@ -263,16 +263,17 @@ def paired_loops_s(
     """
     return [
         (
-            _loop_or_loader_s(dataset, step, settings[0], seconds=seconds, **options),
-            _loop_or_loader_s(dataset, step, settings[1], seconds=seconds, **options),
+            loop_or_loader_s(dataset, step, settings[0], seconds=seconds, **options),
+            loop_or_loader_s(dataset, step, settings[1], seconds=seconds, **options),
         )
         for _ in range(rounds)
     ]
 
 
-def _loop_or_loader_s(
+def loop_or_loader_s(
     dataset: Dataset[Any], step: Step | None, setting: Setting, *, seconds: float, **options: Any
 ) -> float:
+    """Return the seconds a batch of the loop or, without a step, of the loader alone."""
     if step is None:
         return loader_s(dataset, setting, seconds=seconds, **options)
     return loop_s(dataset, step, setting, seconds=seconds, **options)
