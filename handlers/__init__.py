@@ -1,12 +1,14 @@
 """Event handlers for any PyTorch-Ignite ``Engine``. Attachment order is execution order."""
 
-from handlers.checkpointing import Checkpoints, load_newest, model_sha256
+from handlers.checkpoint_files import load_checkpoint, load_newest
+from handlers.checkpointing import Checkpoints, model_sha256
 from handlers.evaluation import EvaluateEachEpoch
 from handlers.guards import StopOnNonFinite
 from handlers.progress import ProgressLine
 from handlers.record import Record, create_run, read_config, update_config
 from handlers.report import plot_report
 from handlers.samples import SampleGrids
+from handlers.signals import Interrupted, StopOnSignal
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import LearningRate, ModelNorms, StepMeans
 from handlers.visdom_board import VisdomBoard
@@ -15,6 +17,7 @@ __all__ = [
     "Checkpoints",
     "EvaluateEachEpoch",
     "FetchComputeTimer",
+    "Interrupted",
     "LearningRate",
     "ModelNorms",
     "ProgressLine",
@@ -22,8 +25,10 @@ __all__ = [
     "SampleGrids",
     "StepMeans",
     "StopOnNonFinite",
+    "StopOnSignal",
     "VisdomBoard",
     "create_run",
+    "load_checkpoint",
     "load_newest",
     "model_sha256",
     "plot_report",

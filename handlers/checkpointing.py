@@ -1,5 +1,6 @@
 """Checkpoints: written whole, read back and verified before an older one is removed."""
 
+import copy
 import hashlib
 import logging
 import math
@@ -9,12 +10,14 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol
 
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from handlers.checkpoint_files import check_seal, load_checkpoint, save_sealed
 from handlers.files import write_whole
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
@@ -39,13 +42,17 @@ class Checkpoints:
     A checkpoint is a file ``checkpoint_<iteration>.pt`` in ``directory`` that `load_newest` and
     ``torch.load(weights_only=True)`` read. The newest ``keep`` stay, and the one with the best
     ``metrics[score]`` (the largest, or the smallest with ``maximize=False``; NaN is never best). A save
-    that fails, or would hold NaN, is logged; training goes on and the older checkpoints stay.
+    that fails, or would hold NaN, is logged; training goes on and the older checkpoints stay. If the last
+    save of a run fails, ``RuntimeError`` is raised at its end.
 
-    ``config`` is kept in each file, for whoever has nothing but that file. A ``timer`` counts the time apart.
+    ``background`` copies the state in the loop and leaves the rest to a thread: it takes the memory of
+    a copy. ``config`` is kept in each file, for whoever has nothing but that file. A ``timer`` counts the
+    time of the loop apart.
 
     Attach it after whatever has its state saved, or publishes the score, or writes a record.
 
     >>> import tempfile
+    >>> from handlers import load_newest
     >>> model = nn.Linear(2, 1)
     >>> directory = tempfile.TemporaryDirectory()
     >>> trainer = Engine(lambda engine, batch: None)
@@ -67,6 +74,7 @@ class Checkpoints:
         maximize: bool = True,
         config: Mapping[str, Any] | None = None,
         timer: FetchComputeTimer | None = None,
+        background: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if keep < 1:
@@ -75,9 +83,11 @@ class Checkpoints:
             raise ValueError(f"every_s must be positive or None, got {every_s}")
         self.directory, self.objects = Path(directory), dict(objects)
         self.every_s, self.keep, self.score, self.maximize, self.clock = every_s, keep, score, maximize, clock
-        self.config, self.timer = dict(config or {}), timer
+        self.config, self.timer, self.background = dict(config or {}), timer, background
+        self.failure: str | None = None
         self._best: tuple[float, int] | None = None
         self._saved_at: int | None = None
+        self._writer: Thread | None = None
         self._last_save_s = clock()
 
     def attach(self, engine: Engine) -> "Checkpoints":
@@ -87,6 +97,7 @@ class Checkpoints:
             engine.add_event_handler(Events.ITERATION_COMPLETED, self.save_if_due)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_scored)
         engine.add_event_handler(Events.TERMINATE, self.save)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
         return self
 
     def start(self, engine: Engine) -> None:
@@ -112,7 +123,8 @@ class Checkpoints:
         """Save if ``every_s`` have passed; after an epoch's last iteration, `save_scored` does."""
         state = engine.state
         due = self.every_s is not None and self.clock() - self._last_save_s >= self.every_s
-        if due and not (state.epoch_length and state.iteration % state.epoch_length == 0):
+        writing = self._writer is not None and self._writer.is_alive()
+        if due and not writing and not (state.epoch_length and state.iteration % state.epoch_length == 0):
             self.save(engine)
 
     def save_scored(self, engine: Engine) -> None:
@@ -126,30 +138,57 @@ class Checkpoints:
     def save(self, engine: Engine) -> None:
         """Save, unless this iteration has been."""
         self._last_save_s = self.clock()
-        if engine.state.iteration != self._saved_at:
-            with nullcontext() if self.timer is None else self.timer.part("checkpoint"):
+        with nullcontext() if self.timer is None else self.timer.part("checkpoint"):
+            self.wait()
+            if engine.state.iteration != self._saved_at:
                 self._save(engine)
 
+    def wait(self) -> None:
+        """Wait until what is saved in the background is on the disk."""
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+
+    def finish(self, engine: Engine) -> None:
+        """Raise ``RuntimeError`` if the last save has failed."""
+        self.wait()
+        if self.failure is not None:
+            raise RuntimeError(self.failure)
+
     def _save(self, engine: Engine) -> None:
-        iteration = engine.state.iteration
-        path = self._path(iteration)
-        payload = {
-            "engine": dict(engine.state_dict()),
-            "config": self.config,
-            "metrics": scalars(engine.state.metrics),
-            "best": self._best,
-            "objects": {name: unwrapped(thing).state_dict() for name, thing in self.objects.items()},
-        }
+        path, best = self._path(engine.state.iteration), self._best
         try:
-            if _holds_nan(payload["objects"]):
+            content = {
+                "engine": dict(engine.state_dict()),
+                "config": self.config,
+                "metrics": scalars(engine.state.metrics),
+                "best": best,
+                "objects": {name: unwrapped(thing).state_dict() for name, thing in self.objects.items()},
+            }
+        except ValueError as error:
+            self._fail(path, error)
+            return
+        write = partial(self._write, path, engine.state.iteration, best)
+        if not self.background:
+            write(content)
+            return
+        self._writer = Thread(target=write, args=(_copied(content),), name="checkpoint")
+        self._writer.start()
+
+    def _write(self, path: Path, iteration: int, best: tuple[float, int] | None, content: Any) -> None:
+        try:
+            if _holds_nan(content["objects"]):
                 raise ValueError("it holds values that are not a number")
             self.directory.mkdir(parents=True, exist_ok=True)
-            content = {"sha256": digest(payload), "payload": payload}
-            write_whole(path, partial(torch.save, content), check=load_checkpoint)
-            self._saved_at = iteration
-            self._prune()
+            write_whole(path, partial(save_sealed, content=content), check=check_seal)
+            self._saved_at, self.failure = iteration, None
+            self._prune(best)
         except (OSError, RuntimeError, ValueError) as error:
-            _LOGGER.warning("%s was not saved (%s); the checkpoints before it are kept", path, error)
+            self._fail(path, error)
+
+    def _fail(self, path: Path, error: Exception) -> None:
+        self.failure = f"{path} was not saved ({error}); the checkpoints before it are kept"
+        _LOGGER.warning(self.failure)
 
     def _path(self, iteration: int) -> Path:
         return self.directory / f"checkpoint_{iteration:08d}.pt"
@@ -158,10 +197,9 @@ class Checkpoints:
         paths = self.directory.iterdir() if self.directory.exists() else ()
         return sorted(path for path in paths if _NAME.fullmatch(path.name))
 
-    def _prune(self) -> None:
-        best = None if self._best is None else self._path(self._best[1])
+    def _prune(self, best: tuple[float, int] | None) -> None:
         for path in self._files()[: -self.keep]:
-            if path != best:
+            if best is None or path != self._path(best[1]):
                 path.unlink()
 
     def restore(self, engine: Engine, payload: Mapping[str, Any]) -> None:
@@ -190,33 +228,16 @@ def unwrapped(thing: Any) -> Any:
             return thing
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint, tensors on the CPU; raise ``ValueError`` naming it if it is damaged or is none."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        payload: dict[str, Any] = content["payload"]
-        expected = content["sha256"]
-    except Exception as error:  # whatever a damaged file makes the unpickler stumble over
-        raise ValueError(f"{path}: not a checkpoint, or damaged ({type(error).__name__})") from error
-    if digest(payload) != expected:
-        raise ValueError(f"{path}: damaged, its content does not match its digest")
-    return payload
-
-
-def load_newest(directory: str | Path) -> dict[str, Any]:
-    """Return the valid checkpoint of the highest iteration, found by reading each; log those passed over.
-
-    Raises ``ValueError`` if there is none.
-    """
-    payloads = []
-    for path in sorted(Path(directory).glob("*.pt")):
-        try:
-            payloads.append(load_checkpoint(path))
-        except ValueError as error:
-            _LOGGER.warning("%s; passed over", error)
-    if not payloads:
-        raise ValueError(f"{directory}: holds no valid checkpoint to resume from")
-    return max(payloads, key=lambda payload: payload["engine"]["iteration"])
+def _copied(content: Any) -> Any:
+    if isinstance(content, Tensor):
+        return content.detach().to("cpu", copy=True)
+    if isinstance(content, dict):
+        copied = copy.copy(content)  # of its own kind: a model's state has its versions as an attribute
+        copied.update((name, _copied(value)) for name, value in content.items())
+        return copied
+    if isinstance(content, list | tuple):
+        return type(content)(_copied(value) for value in content)
+    return content
 
 
 def _holds_nan(content: Any) -> bool:
@@ -226,29 +247,6 @@ def _holds_nan(content: Any) -> bool:
         content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ()
     )
     return any(map(_holds_nan, values))
-
-
-def digest(content: Any) -> str:
-    """Return the SHA-256 of nested dicts and lists of tensors, numbers and strings."""
-    hasher = hashlib.sha256()
-    _feed(hasher, content)
-    return hasher.hexdigest()
-
-
-def _feed(hasher: Any, content: Any) -> None:
-    if isinstance(content, Tensor):
-        _feed_tensor(hasher, content)
-    elif isinstance(content, Mapping):
-        hasher.update(f"dict {len(content)};".encode())
-        for key, value in content.items():
-            hasher.update(f"{key!r}:".encode())
-            _feed(hasher, value)
-    elif isinstance(content, list | tuple):
-        hasher.update(f"list {len(content)};".encode())
-        for value in content:
-            _feed(hasher, value)
-    else:
-        hasher.update(f"{content!r};".encode())
 
 
 def _feed_tensor(hasher: Any, tensor: Tensor) -> None:

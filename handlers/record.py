@@ -143,7 +143,13 @@ class Record:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        status = "completed" if kind is None else "interrupted" if kind is KeyboardInterrupt else "failed"
+        status = (
+            "completed"
+            if kind is None
+            else "interrupted"
+            if issubclass(kind, KeyboardInterrupt)
+            else "failed"
+        )
         self._try(_write_json, self.directory / "summary.json", self.summary(status, error))
         if self.report:
             try:
@@ -170,8 +176,18 @@ class Record:
             "timing": timing,
             "images_per_s": images_per_s,
             "dataset": self.dataset,
+            "legs": self._legs(state.iteration),
             "model_sha256": model_sha256(*self.models) if self.models else None,
         }
+
+    def _legs(self, iteration: int) -> list[dict[str, Any]]:
+        """Return the parts in which the run was trained, as ``config.json`` has them, each with its end."""
+        try:
+            legs = read_config(self.directory).get("legs", [])
+        except ValueError:
+            return []
+        ends = [*(leg["from_iteration"] for leg in legs[1:]), iteration]
+        return [{**leg, "to_iteration": end} for leg, end in zip(legs, ends, strict=True)] if legs else []
 
     def _best(self) -> dict[str, Any] | None:
         name = self.best

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 _AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,23 +38,45 @@ def _processor_computes_bf16() -> bool:
 class Precision:
     """Autocast, loss scaling and the update of one model in float32, bfloat16 or float16.
 
-    A loss that is not finite leaves the parameters as they are, without asking the device for its
-    value where the optimizer is a fused one (``torch.optim.SGD(..., fused=True)``).
+    A loss that is not finite leaves the parameters as they are, and every later one too, so that they are
+    those of the iteration before whenever somebody looks; ``skip_non_finite`` leaves out that step alone.
+    The device is not asked for the loss's value where the optimizer is a fused one
+    (``torch.optim.SGD(..., fused=True)``). In float16 the loss scale skips steps, as it does.
 
     >>> weight = torch.nn.Parameter(torch.ones(1))
     >>> optimizer = torch.optim.SGD([weight], lr=0.1, fused=True)
-    >>> precision = Precision("fp32")
-    >>> for loss in (weight.sum() * torch.nan, weight.sum()):
-    ...     precision.backward(loss)
-    ...     precision.update(optimizer, loss)
+    >>> for skip in (False, True):
+    ...     precision = Precision("fp32", skip_non_finite=skip)
+    ...     for factor in (torch.nan, 1.0):
+    ...         precision.begin()
+    ...         loss = factor * weight.sum()
+    ...         precision.backward(loss)
+    ...         precision.update(optimizer, loss)
     ...     print(round(weight.item(), 3))
     1.0
     0.9
     """
 
-    def __init__(self, name: str = "fp32", device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, name: str = "fp32", device: torch.device | str = "cpu", *, skip_non_finite: bool = False
+    ) -> None:
         self.name, self.device = resolve_precision(name, device), torch.device(device)
+        self.skip_non_finite = skip_non_finite
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+        self._halted: Tensor | None = None
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+
+    def begin(self, *models: nn.Module) -> None:
+        """Begin a step: with ``skip_non_finite``, remember the buffers of ``models`` until `end`."""
+        if self.skip_non_finite:
+            self._halted = None
+            self._buffers = [(buffer, buffer.clone()) for model in models for buffer in model.buffers()]
+
+    def end(self) -> None:
+        """End a step: buffers, such as the statistics of batch norm, forget a batch that was skipped."""
+        for buffer, before in self._buffers:
+            buffer.copy_(torch.where(self._halted, before, buffer))  # type: ignore[arg-type]
+        self._buffers = []
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which to call a model."""
@@ -66,7 +88,7 @@ class Precision:
         self.scaler.scale(loss).backward()
 
     def update(self, optimizer: Optimizer, loss: Tensor, *, clip_norm: float | None = None) -> None:
-        """Step the optimizer, unless ``loss`` is not finite; then clear its gradients.
+        """Step the optimizer, unless a loss was not finite; then clear its gradients.
 
         ``clip_norm`` bounds the global L2 norm of the gradients first.
         """
@@ -76,19 +98,26 @@ class Precision:
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        bad = ~loss.detach().isfinite()
+        self._halted = bad if self._halted is None else self._halted | bad
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)
             self.scaler.update()
         elif optimizer.defaults.get("fused"):
             # What GradScaler does: a fused kernel reads the flag on the device and keeps the weights.
-            optimizer.found_inf = (~loss.detach().isfinite()).float()  # type: ignore[attr-defined]
+            optimizer.found_inf = self._halted.float()  # type: ignore[attr-defined]
             optimizer.step()
-        elif loss.isfinite():
+        elif not self._halted:
             optimizer.step()
         optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the loss scale: empty but in float16."""
+        """Return the state of the loss scale: empty but in float16.
+
+        Raises ``ValueError`` when updates have stopped: the weights are those of an earlier iteration then.
+        """
+        if not self.skip_non_finite and self._halted is not None and self._halted:
+            raise ValueError("a loss was not finite")
         return self.scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 
 # One stream for each use, so that equal positions in two of them draw unrelated numbers.
-ORDER_STREAM, SAMPLE_STREAM, STEP_STREAM = range(3)
+ORDER_STREAM, SAMPLE_STREAM, STEP_STREAM, REPLACE_STREAM = range(4)
 
 _MASK = (1 << 64) - 1
 

@@ -61,7 +61,7 @@ def supervised_step(
     applied to ``x`` on ``device``. ``loss_fn`` must average over the batch. The ``schedule`` steps once
     an iteration. ``micro_batches`` splits the batch and accumulates the gradients, to save memory: an
     update still sees the whole batch, the last, smaller one too. A loss that is not finite leaves the
-    parameters as they are (see `Precision`). The output has ``loss`` and one entry for each of
+    parameters as they are from then on (see `Precision`). The output has ``loss`` and one entry for each of
     ``metrics``, tensors ``()``.
 
     >>> model = nn.Linear(2, 2)
@@ -86,6 +86,7 @@ def supervised_step(
     def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
         if not model.training:
             model.train()
+        precision.begin(model)
         x, y = prepare(batch)
         if transform is not None:
             x = transform(x)
@@ -99,6 +100,7 @@ def supervised_step(
             parts.append({name: value.detach() for name, value in output.items()})
         total = {name: sum((part[name] for part in parts[1:]), parts[0][name]) for name in measures}
         precision.update(optimizer, total["loss"], clip_norm=clip_norm)
+        precision.end()
         if schedule is not None:
             schedule.step()
         return total
@@ -212,6 +214,7 @@ def gan_step(
         for model in (generator, discriminator):
             if not model.training:
                 model.train()
+        precision.begin(generator, discriminator)
         batch = prepare(batch)
         source, target = batch if transform is None else transform(batch)
         for _ in range(discriminator_steps - 1):
@@ -233,6 +236,7 @@ def gan_step(
                 loss = loss + reconstruction_weight * reconstruction
             precision.backward(loss)
         precision.update(optimizer_g, loss, clip_norm=clip_norm)
+        precision.end()
         for schedule in schedules:
             schedule.step()
         return {**output, "loss_g_adversarial": adversarial.detach()}

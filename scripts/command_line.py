@@ -36,6 +36,8 @@ def bad_input_exits() -> Iterator[None]:
     except (ValueError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def number(
@@ -109,6 +111,13 @@ def add_run_options(
         default=checkpoint_every_s,
         metavar="SECONDS",
         help="save inside long epochs too (default: %(default)s)",
+    )
+    group.add_argument(
+        "--skip-non-finite",
+        type=number(int, least=0),
+        default=0,
+        metavar="N",
+        help="skip batches whose loss is not finite, at most N in a row; 0 stops (default: %(default)s)",
     )
     group.add_argument(
         "--log-norms", action="store_true", help="record the norms of weights and gradients too"

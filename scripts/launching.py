@@ -68,6 +68,7 @@ class Run:
             if options["device"] != began_on:
                 _say(f"--device {options['device']}, not {began_on}: bits may differ from here on")
             config["options"] = options
+            config.setdefault("legs", []).append(self._leg())
             update_config(self.directory, config)
             return
         try:
@@ -83,12 +84,23 @@ class Run:
                     "versions": _versions(),
                     "threads": torch.get_num_threads(),
                     "git_revision": _git_revision(),
+                    "legs": [self._leg()],
                 },
             )
         except OSError as error:
             raise ValueError(
                 f"--output {self.directory} cannot be written: {error.strerror or error}"
             ) from error
+
+    def _leg(self) -> dict[str, Any]:
+        """Describe the part of the run that begins now."""
+        return {
+            "from_iteration": self.iteration,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "num_workers": self.options.num_workers,
+            "device": self.options.device,
+            "torch": torch.__version__,
+        }
 
     def note_workers(self, num_workers: int, reason: str) -> None:
         """Note in ``config.json`` what ``--num-workers auto`` came to, and say so if workers help."""
@@ -102,12 +114,12 @@ class Run:
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """Say at the end how the run went, or how to go on with it after an interrupt (exit status 130)."""
+        """Say at the end how the run went, or, after a signal, how to go on (exit status 130 or 143)."""
         try:
             yield
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             _say(f"interrupted; go on with --resume {self.directory}")
-            sys.exit(130)
+            sys.exit(getattr(interrupt, "status", 130))
         summary = json.loads((self.directory / "summary.json").read_text())
         timing, best = summary["timing"], summary["best"]
         words = [

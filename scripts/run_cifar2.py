@@ -26,6 +26,7 @@ from handlers import (
     Record,
     StepMeans,
     StopOnNonFinite,
+    StopOnSignal,
 )
 from ignite_pipeline.data.auto_workers import AutoWorkers
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip
@@ -180,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     iterations = options.epochs * len(train_loader)
     optimizer, schedule = build_optimizer(model, options, recipe, iterations)
     iterations = min(iterations, options.max_iterations or iterations)
-    precision = Precision(options.precision, device)
+    precision = Precision(options.precision, device, skip_non_finite=options.skip_non_finite > 0)
     loss_fn = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
     crop = RandomCrop(padding=4)
     augment = [crop, RandomHorizontalFlip()] if recipe.augment else []
@@ -221,7 +222,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     LearningRate(optimizer).attach(trainer)
     if options.log_norms:
         ModelNorms(model).attach(trainer)
-    StopOnNonFinite().attach(trainer)
+    StopOnNonFinite(
+        allowed_in_a_row=options.skip_non_finite,
+        path=run.directory / "non_finite.jsonl",
+        samples_of=train_loader.batch_sampler.indices,
+        optimizer=optimizer,
+    ).attach(trainer)
     EvaluateEachEpoch(evaluator, ordered_loader(data.val, batch_size=500)).attach(trainer)
     record = Record(
         run.directory,
@@ -258,7 +264,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             checkpoints.restore(trainer, run.checkpoint)
         run.write_config(dataset)
     say_notice(data.notice)
-    with run.closing(), record, showing(trainer, run, timer=timer, notice=data.notice):
+    board = showing(trainer, run, timer=timer, notice=data.notice)
+    with run.closing(), record, board, StopOnSignal().attach(trainer):
         if trainer.state.iteration < iterations:
             trainer.run(train_loader, max_iters=iterations, epoch_length=len(train_loader))
 

@@ -28,6 +28,7 @@ from handlers import (
     SampleGrids,
     StepMeans,
     StopOnNonFinite,
+    StopOnSignal,
 )
 from ignite_pipeline.adversarial import LOSSES
 from ignite_pipeline.data.auto_workers import AutoWorkers
@@ -152,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         dataset = data.describe()
 
     torch.manual_seed(options.seed)
-    precision = Precision(options.precision, device)
+    precision = Precision(options.precision, device, skip_non_finite=options.skip_non_finite > 0)
     # Not channels_last: its gradients come in another layout, which costs the optimizer more than it gains.
     generator = UNetGenerator(image_size=options.image_size, norm=options.norm).to(device)
     discriminator = PatchDiscriminator(6, norm=options.norm).to(device)
@@ -205,8 +206,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     LearningRate(optimizer_g).attach(trainer)
     if options.log_norms:
         ModelNorms(generator).attach(trainer)
-    for loss in ("loss_d", "loss_g_adversarial"):
-        StopOnNonFinite(f"train/{loss}").attach(trainer)
+    StopOnNonFinite(
+        ("loss_d", "loss_g_adversarial", "loss_g_reconstruction"),
+        allowed_in_a_row=options.skip_non_finite,
+        path=run.directory / "non_finite.jsonl",
+        samples_of=train_loader.batch_sampler.indices,
+        optimizer=optimizer_g,
+    ).attach(trainer)
     # One image a batch: in train mode, each is normalised by its own statistics (section 3.3).
     EvaluateEachEpoch(evaluator, ordered_loader(data.val, batch_size=1)).attach(trainer)
     record = Record(
@@ -255,7 +261,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             checkpoints.restore(trainer, run.checkpoint)
         run.write_config(dataset)
     say_notice(data.notice)
-    with run.closing(), record, showing(trainer, run, timer=timer, notice=data.notice):
+    board = showing(trainer, run, timer=timer, notice=data.notice)
+    with run.closing(), record, board, StopOnSignal().attach(trainer):
         if trainer.state.iteration < iterations:
             trainer.run(train_loader, max_iters=iterations, epoch_length=len(train_loader))
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from handlers.checkpointing import load_checkpoint
+from handlers import load_checkpoint
 from handlers.files import write_whole
 from ignite_pipeline.data.images import image_files, progress, read_image
 from ignite_pipeline.data.paired import split_pair

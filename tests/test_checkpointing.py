@@ -1,16 +1,15 @@
 import copy
 import errno
-import logging
-import os
 import shutil
+import threading
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from handlers import Checkpoints, load_newest, model_sha256
-from handlers.checkpointing import load_checkpoint
+from handlers import Checkpoints, load_checkpoint, load_newest, model_sha256
+from handlers.checkpoint_files import save_sealed
 
 
 @pytest.fixture
@@ -95,36 +94,6 @@ def test_restoring_puts_everything_back(tmp_path, model):
     assert resumed.state.metrics == {"score": 0.3}
 
 
-@pytest.mark.parametrize("damage", ["truncated", "bit flipped", "empty", "foreign", "pickle"])
-def test_a_damaged_newest_file_is_passed_over_and_named(tmp_path, model, damage, caplog):
-    train(tmp_path, model)
-    newest = tmp_path / files(20)[0]
-    data = newest.read_bytes()
-    if damage == "truncated":
-        newest.write_bytes(data[: len(data) // 2])
-    elif damage == "bit flipped":
-        weight = load_checkpoint(newest)["objects"]["model"]["0.weight"].numpy().tobytes()
-        place = data.index(weight) + 5
-        newest.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-    elif damage == "empty":
-        newest.write_bytes(b"")
-    elif damage == "foreign":
-        torch.save({"weights": torch.zeros(3)}, newest)
-    else:
-        torch.save({"payload": Attack(), "sha256": ""}, newest)
-    with caplog.at_level(logging.WARNING):
-        assert load_newest(tmp_path)["engine"]["iteration"] == 15
-    assert [record.getMessage().count(newest.name) for record in caplog.records] == [1]
-    assert not os.path.exists("executed")
-
-
-class Attack:
-    """Unpickled without care, it would leave a file."""
-
-    def __reduce__(self):
-        return open, ("executed", "w")
-
-
 def test_the_newest_is_found_by_content_not_by_name(tmp_path, model):
     train(tmp_path, model)
     shutil.move(tmp_path / files(15)[0], tmp_path / "zzz.pt")
@@ -171,19 +140,75 @@ def resume(directory, model, *, epochs):
 def test_a_file_that_reads_back_wrong_never_takes_its_place(tmp_path, model, monkeypatch, caplog):
     train(tmp_path, model, epochs=1)
     _, run = resume(tmp_path, model, epochs=3)
-    monkeypatch.setattr("torch.save", lambda content, path: path.write_bytes(b"damaged"))
-    run()
+
+    def save_and_rot(path, content):
+        save_sealed(path, content)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", save_and_rot)
+    with pytest.raises(RuntimeError, match=r"00015\.pt was not saved .*does not match"):
+        run()
     assert names(tmp_path) == files(0, 5)
     assert caplog.text.count("was not saved") == 2
 
 
-def test_nan_is_never_saved(tmp_path, model, caplog):
+def test_nan_is_never_saved(tmp_path, model):
     train(tmp_path, model, epochs=1)
     _, run = resume(tmp_path, model, epochs=2)
     model[1].running_mean.fill_(torch.nan)
-    run()
+    with pytest.raises(RuntimeError, match="it holds values that are not a number"):
+        run()
     assert names(tmp_path) == files(0, 5)
-    assert "it holds values that are not a number" in caplog.text
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_saving_in_the_background_saves_the_same(tmp_path, model, epochs):
+    start = copy.deepcopy(model.state_dict())
+    contents = []
+    for background in (False, True):
+        model.load_state_dict(start)
+        directory = tmp_path / str(background)
+        torch.manual_seed(1)
+        train(directory, model, epochs=epochs, background=background)
+        contents.append({path.name: repr(load_checkpoint(path)) for path in directory.iterdir()})
+    assert contents[0] == contents[1]
+
+
+def test_what_is_saved_in_the_background_is_the_moment_it_was_saved_at(tmp_path, model, monkeypatch):
+    go_on = threading.Event()
+
+    def wait_and_save(path, content):
+        assert go_on.wait(10)
+        save_sealed(path, content)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", wait_and_save)
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints = Checkpoints(tmp_path, {"model": model}, background=True).attach(trainer)
+    before = model[0].weight.detach().clone()
+    checkpoints.save(trainer)
+    nn.init.zeros_(model[0].weight)
+    go_on.set()
+    checkpoints.wait()
+    assert torch.equal(load_newest(tmp_path)["objects"]["model"]["0.weight"], before)
+
+
+def test_a_save_is_not_waited_for_while_one_is_being_written(tmp_path, model, monkeypatch):
+    go_on, iterations = threading.Event(), []
+
+    def wait_and_save(path, content):
+        assert go_on.wait(10)
+        iterations.append(content["engine"]["iteration"])
+        save_sealed(path, content)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", wait_and_save)
+    trainer = Engine(lambda engine, batch: go_on.set() if engine.state.iteration == 5 else None)
+    Checkpoints(tmp_path, {"model": model}, background=True, every_s=1e-9).attach(trainer)
+    trainer.run([0] * 10, max_epochs=1)
+    assert iterations[0] == 0
+    assert set(iterations[1:]) <= {5, 6, 7, 8, 9, 10}
+    assert iterations[-1] == 10
 
 
 def test_a_metric_that_is_no_number_is_left_out(tmp_path, model):
@@ -209,7 +234,8 @@ def test_a_failed_save_costs_no_older_file_and_does_not_stop_the_run(
     trainer.load_state_dict({"iteration": 5, "epoch_length": 5, "max_epochs": 2})
     with monkeypatch.context() as patch:
         patch.setattr(target, fail)
-        trainer.run([0] * 5, max_epochs=2)
+        with pytest.raises(RuntimeError, match=r"checkpoint_00000010\.pt was not saved"):
+            trainer.run([0] * 5, max_epochs=2)
     assert trainer.state.epoch == 2
     assert names(tmp_path) == files(5)
     assert "was not saved ([Errno 28] No space left on device)" in caplog.text

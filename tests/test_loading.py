@@ -1,5 +1,8 @@
+import os
 import random
+import signal
 from itertools import islice
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from ignite.engine import Engine, Events
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ignite_pipeline.data.images import ImageTensors
-from ignite_pipeline.data.loading import PositionSampler, endless_loader, ordered_loader
+from ignite_pipeline.data.loading import BadSample, PositionSampler, endless_loader, ordered_loader
 
 SIZE, BATCH = 23, 4
 
@@ -174,3 +177,79 @@ def test_ordered_loader_visits_everything_in_order():
 def test_a_bad_argument_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         endless_loader(range(10), seed=0, **options)
+
+
+class Rotten(Noisy):
+    """Samples, some of which cannot be read."""
+
+    def __init__(self, bad):
+        self.bad = bad
+
+    def __getitem__(self, index):
+        if index in self.bad:
+            raise OSError("the file is gone")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_bad_sample_is_named(num_workers):
+    with pytest.raises(BadSample, match="sample 7 of the data set: OSError: the file is gone"):
+        run(Rotten({7}), epochs=1, num_workers=num_workers)
+
+
+def test_a_bad_batch_is_named():
+    class RottenBatches(NoisyBatches):
+        def __getitems__(self, indices):
+            raise ValueError("no")
+
+    with pytest.raises(BadSample, match=r"one of samples \[\d+, .* of the data set: ValueError: no"):
+        run(RottenBatches(), epochs=1)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_bad_samples_are_replaced_by_position_and_remembered(num_workers):
+    bad = {3, 7}
+    loader = endless_loader(Rotten(bad), batch_size=4, seed=0, skip_bad=True, num_workers=num_workers)
+    clean = endless_loader(Noisy(), batch_size=4, seed=0)
+    seen = [(got[0], wanted[0]) for _, got, wanted in zip(range(10), loader, clean, strict=False)]
+    assert loader.dataset.bad_indices == [3, 7]
+    again = endless_loader(Rotten(bad), batch_size=4, seed=0, skip_bad=True, start_iteration=4)
+    assert all(torch.equal(got, repeated[0]) for (got, _), repeated in zip(seen[4:], again, strict=False))
+    got, wanted = (torch.cat(indices) for indices in zip(*seen, strict=True))
+    replaced = torch.tensor([index in bad for index in wanted.tolist()])
+    assert torch.equal(got[~replaced], wanted[~replaced])
+    assert not bad & set(got.tolist())
+
+
+def test_a_set_of_bad_samples_alone_is_an_error():
+    with pytest.raises(BadSample, match="the file is gone"):
+        run(Rotten(set(range(1000))), epochs=1, skip_bad=True)
+
+
+class Deadly(Noisy):
+    """A sample ends its process, as the kernel does when memory runs out."""
+
+    def __getitem__(self, index):
+        if index == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_the_samples_at_work_when_a_worker_was_killed_are_named():
+    with pytest.raises(RuntimeError, match=r"DataLoader worker .*loading samples \[7\]"):
+        run(Deadly(), epochs=1, num_workers=1)
+
+
+def test_workers_outlive_the_signal_that_ends_their_parent_in_good_order():
+    loader = endless_loader(Noisy(), batch_size=2, seed=0, num_workers=2)
+    before = len(active_children())
+    batches = iter(loader)
+    next(batches)
+    workers = active_children()[before:] if before else active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGTERM)
+    for _ in range(20):
+        next(batches)
+    batches.close()

@@ -101,9 +101,9 @@ def train(tmp_path, iterations, wrap=lambda step: step, device="cpu"):
 
 def test_two_hundred_iterations_ask_for_values_once_in_fifty(tmp_path):
     short, long = train(tmp_path / "short", 10), train(tmp_path / "long", 210)
-    # The sampler turns the indices of a batch, which never leave the host, into a list; the means of a
-    # window come over as one.
-    assert long - short == {"tolist": 200 + 4}
+    # The sampler turns the indices of a batch, which never leave the host, into a list; the outputs of a
+    # window come over as one, for their means, and so do its losses, for the guard.
+    assert long - short == {"tolist": 200 + 2 * 4}
 
 
 @pytest.mark.parametrize("ask", ["item", "tolist", "cpu", "numpy"])

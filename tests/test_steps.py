@@ -69,17 +69,49 @@ def test_a_last_batch_smaller_than_the_number_of_micro_batches_still_counts():
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_loss_that_is_not_finite_changes_no_weight_and_no_momentum(bad, fused, clip_norm, place):
+def test_a_batch_that_is_skipped_leaves_no_trace(bad, fused, clip_norm, place):
     clean = batches(2)
     x, y = clean[0]
     spoilt = [*clean[:place], (x * bad, y), *clean[place:]]
     results = []
     for part in (spoilt, clean):
-        model = tiny_model()
-        step = supervised_step(model, sgd(model, fused), LOSS, clip_norm=clip_norm)
+        model = nn.Sequential(nn.BatchNorm1d(x.shape[1]), tiny_model())
+        precision = Precision("fp32", skip_non_finite=True)
+        step = supervised_step(model, sgd(model, fused), LOSS, clip_norm=clip_norm, precision=precision)
         Engine(step).run(part)
         results.append(weights(model))
+        buffers = list(model.buffers())
+        assert all(buffer.isfinite().all() for buffer in buffers)
+        results.append(torch.cat([buffer.flatten() for buffer in buffers]))
+    assert torch.equal(results[0], results[2])
+    assert torch.equal(results[1], results[3])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_loss_that_is_not_finite_ends_all_updates(fused, place):
+    clean = batches(3)
+    x, y = clean[0]
+    results = []
+    for part in ([*clean[:place], (x * torch.nan, y), *clean[place:]], clean[:place]):
+        model = tiny_model()
+        precision = Precision("fp32")
+        step = supervised_step(model, sgd(model, fused), LOSS, precision=precision)
+        for batch in part:
+            step(Engine(step), batch)
+        results.append(weights(model))
     assert torch.equal(*results)
+
+
+def test_a_state_whose_updates_have_ended_is_not_saved():
+    precision, model = Precision("fp32"), tiny_model()
+    step = supervised_step(model, sgd(model), LOSS, precision=precision)
+    x, y = batches(1)[0]
+    step(Engine(step), (x, y))
+    precision.state_dict()
+    step(Engine(step), (x * torch.nan, y))
+    with pytest.raises(ValueError, match="a loss was not finite"):
+        precision.state_dict()
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW])

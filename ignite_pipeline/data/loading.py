@@ -1,16 +1,19 @@
 """The endless, position-keyed loader: which samples a step sees depends on its number and the seed alone."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset, default_collate, get_worker_info
 
-from ignite_pipeline.seeding import ORDER_STREAM, SAMPLE_STREAM, position_seed, seeded
+from ignite_pipeline.seeding import ORDER_STREAM, REPLACE_STREAM, SAMPLE_STREAM, position_seed, seeded
 
 Key = tuple[int, int]
+_ATTEMPTS = 10
+_SECONDS_AFTER_SIGTERM = 5
 
 
 class PositionSampler(Sampler[list[Key]]):
@@ -69,6 +72,12 @@ class PositionSampler(Sampler[list[Key]]):
             return torch.randperm(self.size, generator=generator)
         return torch.multinomial(self.weights, self.size, replacement=True, generator=generator)
 
+    def indices(self, iteration: int) -> list[int]:
+        """Return the indices of the samples that an engine sees in that iteration, counted from 1."""
+        epoch, batch = divmod(iteration - 1, len(self))
+        indices = self.order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+        return indices[self.rank :: self.world_size].tolist()
+
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, first_batch = divmod(self.start_iteration, len(self))
         while True:
@@ -79,24 +88,77 @@ class PositionSampler(Sampler[list[Key]]):
             epoch, first_batch = epoch + 1, 0
 
 
-class PositionKeyed(Dataset[Any]):
-    """A map-style data set looked up by ``(epoch, index)``, whose random draws depend on that key alone."""
+class BadSample(RuntimeError):
+    """A data set failed at an index, which the message names."""
 
-    def __init__(self, dataset: Dataset[Any], *, seed: int) -> None:
+
+class PositionKeyed(Dataset[Any]):
+    """A map-style data set looked up by ``(epoch, index)``, whose random draws depend on that key alone.
+
+    A sample that fails raises `BadSample`. With ``skip_bad``, one drawn from the position stands in for it,
+    and its index is in `bad_indices`, from whichever process.
+    """
+
+    def __init__(self, dataset: Dataset[Any], *, seed: int, skip_bad: bool = False) -> None:
         self.dataset, self.seed = dataset, seed
         self._takes_batches = _takes_batches(dataset)
+        # A byte for each sample, shared with the workers; None where a bad one stops everything.
+        size = len(dataset)  # type: ignore[arg-type]
+        self._bad = torch.zeros(size, dtype=torch.uint8).share_memory_() if skip_bad else None
+        self._at_work: Tensor | None = None
+        self._worker_id = 0
+
+    @property
+    def bad_indices(self) -> list[int]:
+        """The indices of the samples that have been replaced so far, or were about to be."""
+        return [] if self._bad is None else self._bad.nonzero().flatten().tolist()
+
+    def expect_workers(self, count: int) -> None:
+        """Make room for notes of what each worker is about to load."""
+        self._at_work = torch.full((count,), -1).share_memory_()
+
+    def at_work(self) -> list[int]:
+        """Return the index that each worker has last begun to load."""
+        return [] if self._at_work is None else [index for index in self._at_work.tolist() if index >= 0]
+
+    def work_as(self, worker_id: int) -> None:
+        """Note for that worker from now on: it is the process that calls."""
+        self._worker_id = worker_id
+
+    def _note(self, index: int) -> None:
+        if self._at_work is not None:
+            self._at_work[self._worker_id] = index
 
     def __getitem__(self, key: Key) -> Any:
         """Return the sample at ``key``, drawn under its own seed."""
-        with seeded(position_seed(self.seed, SAMPLE_STREAM, *key)):
-            return self.dataset[key[1]]
+        index, attempt = key[1], 0
+        while True:
+            self._note(index)
+            try:
+                with seeded(position_seed(self.seed, SAMPLE_STREAM, *key)):
+                    return self.dataset[index]
+            except Exception as error:
+                attempt += 1
+                if self._bad is None or attempt == _ATTEMPTS:
+                    raise BadSample(f"sample {index} of the data set: {_in_words(error)}") from error
+                self._bad[index] = 1
+                index = position_seed(self.seed, REPLACE_STREAM, *key, attempt) % len(self._bad)
 
     def __getitems__(self, keys: list[Key]) -> Any:
         """Return a whole batch in one call where the data set can, else a list of samples."""
         if not self._takes_batches:
             return [self[key] for key in keys]
-        with seeded(position_seed(self.seed, SAMPLE_STREAM, *keys[0])):
-            return self.dataset.__getitems__([index for _, index in keys])  # type: ignore[attr-defined]
+        indices = [index for _, index in keys]
+        self._note(indices[0])
+        try:
+            with seeded(position_seed(self.seed, SAMPLE_STREAM, *keys[0])):
+                return self.dataset.__getitems__(indices)  # type: ignore[attr-defined]
+        except Exception as error:
+            raise BadSample(f"one of samples {indices} of the data set: {_in_words(error)}") from error
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _takes_batches(dataset: Dataset[Any]) -> bool:
@@ -108,6 +170,41 @@ def _takes_batches(dataset: Dataset[Any]) -> bool:
 
 def _collate(samples: Any, collate_samples: Callable[[list[Any]], Any]) -> Any:
     return collate_samples(samples) if isinstance(samples, list) else samples
+
+
+class EndlessLoader(DataLoader[Any]):
+    """A DataLoader over a `PositionKeyed` data set that says which samples a worker died on."""
+
+    dataset: PositionKeyed
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if self.num_workers == 0:
+            return super().__iter__()
+        self.dataset.expect_workers(self.num_workers)
+        return self._named(super().__iter__())
+
+    def _named(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            try:
+                batch = next(batches)
+            except BadSample:
+                raise
+            except RuntimeError as error:
+                if at_work := self.dataset.at_work():
+                    raise RuntimeError(f"{error} (the workers were loading samples {at_work})") from error
+                raise
+            yield batch
+
+
+def _begin_work(worker_id: int, *, then: Callable[[int], object] | None) -> None:
+    """Let a worker live until its parent, to which Ctrl-C and SIGTERM are sent too, has finished its step."""
+    if hasattr(signal, "alarm"):  # not on Windows, where no signal comes
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SECONDS_AFTER_SIGTERM))
+    info: Any = get_worker_info()
+    info.dataset.work_as(worker_id)
+    if then is not None:
+        then(worker_id)
 
 
 def endless_loader(
@@ -122,8 +219,10 @@ def endless_loader(
     rank: int = 0,
     world_size: int = 1,
     collate_fn: Callable[[list[Any]], Any] = default_collate,
+    skip_bad: bool = False,
+    worker_init_fn: Callable[[int], object] | None = None,
     **dataloader_options: Any,
-) -> DataLoader[Any]:
+) -> EndlessLoader:
     """Return a DataLoader that walks over epochs without end, from ``start_iteration`` on.
 
     Give it to ``trainer.run(loader, max_epochs=..., epoch_length=len(loader))``: one ``iter()`` serves
@@ -134,8 +233,9 @@ def endless_loader(
     ``numpy.random``: the draws are a function of ``(seed, epoch, index)``. If it has
     ``__getitems__(indices)``, that is called once a batch instead, under one seed for the batch; it
     may return a list of samples, which ``collate_fn`` joins, or a batch that is complete (anything
-    but a list). ``batch_size`` counts the samples of all ``world_size`` processes together. Other
-    options go to ``torch.utils.data.DataLoader``.
+    but a list). A sample that fails raises `BadSample` with its index or, with ``skip_bad``, is replaced by
+    one drawn from its position (see `PositionKeyed`). ``batch_size`` counts the samples of all
+    ``world_size`` processes together. Other options go to ``torch.utils.data.DataLoader``.
 
     >>> loader = endless_loader(range(10), batch_size=4, seed=0)
     >>> len(loader), next(iter(loader)).shape
@@ -151,10 +251,11 @@ def endless_loader(
         rank=rank,
         world_size=world_size,
     )
-    return DataLoader(
-        PositionKeyed(dataset, seed=seed),
+    return EndlessLoader(
+        PositionKeyed(dataset, seed=seed, skip_bad=skip_bad),
         batch_sampler=sampler,
         num_workers=num_workers,
+        worker_init_fn=partial(_begin_work, then=worker_init_fn) if num_workers else None,
         collate_fn=partial(_collate, collate_samples=collate_fn),
         **dataloader_options,
     )

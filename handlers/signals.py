@@ -1,0 +1,81 @@
+"""Ending a run in good order when the system asks for it."""
+
+import signal
+import sys
+from types import FrameType, TracebackType
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run after a step; ``status`` is the exit status that says so, 130 or 143."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+class StopOnSignal:
+    """End the run after the step, or the epoch's evaluation, in which SIGTERM or SIGINT arrives.
+
+    The engine is terminated as by ``engine.terminate()``, so that `Checkpoints` saves; then `Interrupted` is
+    raised as the context is left. A second signal has its usual effect, at once. Enter it in the main thread,
+    and attach it last.
+
+    >>> import os
+    >>> trainer = Engine(lambda engine, batch: os.kill(os.getpid(), signal.SIGTERM))
+    >>> try:
+    ...     with StopOnSignal().attach(trainer):
+    ...         state = trainer.run([0] * 10)
+    ... except Interrupted as interrupt:
+    ...     print(interrupt, interrupt.status, state.iteration)
+    SIGTERM 143 1
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def attach(self, engine: Engine) -> "StopOnSignal":
+        """Register on the engine's events and return self."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.stop_inside_an_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.stop)
+        return self
+
+    def __enter__(self) -> "StopOnSignal":
+        self._before = {
+            number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._restore()
+        # Whatever else went wrong on the way out, such as workers that the signal ended too, it is why.
+        if self.received is not None and not isinstance(error, KeyboardInterrupt):
+            raise Interrupted(self.received) from error
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()
+        name = signal.Signals(number).name
+        print(f"{name}: saving after this step; once more ends it at once", file=sys.stderr, flush=True)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def stop_inside_an_epoch(self, engine: Engine) -> None:
+        """End the run if a signal has come; after an epoch's last step, `stop` does."""
+        state = engine.state
+        if self.received is not None and not (
+            state.epoch_length and state.iteration % state.epoch_length == 0
+        ):
+            engine.terminate()
+
+    def stop(self, engine: Engine) -> None:
+        """End the run if a signal has come."""
+        if self.received is not None:
+            engine.terminate()

@@ -1,0 +1,116 @@
+"""A loss that is not finite: what is stopped, what is skipped, and what is put down."""
+
+import json
+
+import pytest
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from handlers import Checkpoints, StopOnNonFinite, load_newest, model_sha256
+from ignite_pipeline.data.loading import endless_loader
+from ignite_pipeline.precision import Precision
+from ignite_pipeline.steps import supervised_step
+
+BAD = 137
+
+
+class Planted(torch.utils.data.Dataset):
+    """Numbers, of which those of one batch are not."""
+
+    def __init__(self, bad=()):
+        self.bad = bad
+
+    def __len__(self):
+        return 800
+
+    def __getitem__(self, index):
+        generator = torch.Generator().manual_seed(index)
+        x = torch.randn(3, generator=generator)
+        return x * (torch.nan if index in self.bad else 1), torch.tensor(index % 2)
+
+
+def train(directory, *, iterations, bad=(), skip=0, every_s=None):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: 1 / (1 + iteration))
+    precision = Precision("fp32", skip_non_finite=skip > 0)
+    loader = endless_loader(Planted(bad), batch_size=4, seed=0)
+    trainer = Engine(
+        supervised_step(model, optimizer, nn.functional.cross_entropy, schedule=schedule, precision=precision)
+    )
+    trainer.logger.disabled = True
+    StopOnNonFinite(
+        allowed_in_a_row=skip,
+        path=directory / "non_finite.jsonl",
+        samples_of=loader.batch_sampler.indices,
+        optimizer=optimizer,
+    ).attach(trainer)
+    objects = {"model": model, "optimizer": optimizer, "precision": precision}
+    Checkpoints(directory, objects, every_s=every_s).attach(trainer)
+    try:
+        trainer.run(loader, max_iters=iterations, epoch_length=len(loader))
+    finally:
+        lines = directory / "non_finite.jsonl"
+        records = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+        result = model_sha256(model), records
+        train.last = result
+    return result
+
+
+def samples_of(*iterations):
+    sampler = endless_loader(Planted(), batch_size=4, seed=0).batch_sampler
+    return [index for iteration in iterations for index in sampler.indices(iteration)]
+
+
+@pytest.mark.parametrize("every_s", [None, 1e-9])
+def test_weights_in_memory_and_on_disk_are_those_of_the_iteration_before(tmp_path, every_s):
+    (tmp_path / "clean").mkdir()
+    before, _ = train(tmp_path / "clean", iterations=BAD - 1)
+    (tmp_path / "bad").mkdir()
+    with pytest.raises(FloatingPointError, match=f"loss is nan at iteration {BAD}; a lower learning rate"):
+        train(tmp_path / "bad", iterations=180, bad=samples_of(BAD), every_s=every_s)
+    digest, (record,) = train.last
+    assert digest == before
+    saved = load_newest(tmp_path / "bad")
+    assert saved["engine"]["iteration"] == (0 if every_s is None else BAD - 1)
+    if every_s is not None:
+        model = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))
+        model.load_state_dict(saved["objects"]["model"])
+        assert model_sha256(model) == before
+    assert record["iteration"] == BAD
+    assert record["epoch"] == 1
+    assert record["samples"] == samples_of(BAD)
+    assert record["losses"] == {"loss": "nan"}
+    assert record["lr"] == pytest.approx(0.1 / BAD)
+
+
+def test_batches_are_skipped_up_to_so_many_in_a_row(tmp_path):
+    _, records = train(tmp_path, iterations=100, bad=samples_of(20, 50, 51), skip=2)
+    assert [record["iteration"] for record in records] == [20, 50, 51]
+    with pytest.raises(FloatingPointError, match="at iteration 52"):
+        train(tmp_path / "..", iterations=100, bad=samples_of(20, 50, 51, 52), skip=2)
+
+
+def test_a_run_of_them_is_counted_across_windows():
+    losses = [1.0, float("inf"), float("nan"), 1.0, float("nan"), float("inf"), float("nan")]
+    trainer = Engine(lambda engine, batch: {"loss": torch.tensor(batch)})
+    trainer.logger.disabled = True
+    StopOnNonFinite(every_iters=2, allowed_in_a_row=2).attach(trainer)
+    with pytest.raises(FloatingPointError, match="loss is nan at iteration 7"):
+        trainer.run(losses)
+
+
+def test_the_guard_looks_at_an_early_end():
+    trainer = Engine(lambda engine, batch: {"loss": torch.tensor(torch.inf)})
+    trainer.logger.disabled = True
+    StopOnNonFinite().attach(trainer)
+    with pytest.raises(FloatingPointError, match="loss is inf at iteration 1"):
+        trainer.run([0] * 10, max_iters=3)
+
+
+@pytest.mark.parametrize(("option", "value"), [("every_iters", 0), ("allowed_in_a_row", -1)])
+def test_a_bad_argument_is_named(option, value):
+    with pytest.raises(ValueError, match=f"{option} must .* got {value}"):
+        StopOnNonFinite(**{option: value})
