@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip install --disable-pip-version-check
 
-.PHONY: setup cifar2 pix2pix test lint bench
+# Kill real runs so many times, at random moments, and compare them with undisturbed ones.
+KILLS ?= 50
+
+.PHONY: setup cifar2 pix2pix test lint bench torture
 
 setup: .venv/installed
 
@@ -12,7 +15,10 @@ setup: .venv/installed
 	$(INSTALL) --editable '.[test]'
 	touch $@
 
-.venv/installed-bench: .venv/installed
+.venv/installed-torture: setup
+	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(BIN)/pytest -s tests/test_torture.py
+
+bench: .venv/installed
 	$(INSTALL) --editable '.[bench]'
 	touch $@
 
@@ -30,6 +36,9 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest $(ARGS)
+
+torture: setup
+	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(BIN)/pytest -s tests/test_torture.py
 
 bench: .venv/installed-bench
 	$(BIN)/python benchmarks/overhead.py $(ARGS)

@@ -17,7 +17,16 @@ from handlers.visdom_sender import checked_url
 from visdom_server import PORT
 
 # What may be given anew when a run is resumed: none of these changes what it computes so far.
-RESUMABLE = ("resume", "num_workers", "visdom", "checkpoint_every_s", "epochs", "max_iterations", "device")
+RESUMABLE = (
+    "resume",
+    "num_workers",
+    "visdom",
+    "checkpoint_every_s",
+    "save_in_background",
+    "epochs",
+    "max_iterations",
+    "device",
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -111,6 +120,17 @@ def add_run_options(
         default=checkpoint_every_s,
         metavar="SECONDS",
         help="save inside long epochs too (default: %(default)s)",
+    )
+    group.add_argument(
+        "--save-in-background",
+        action="store_true",
+        help="train on while a checkpoint is written, with the memory of a copy",
+    )
+    group.add_argument(
+        "--on-bad-sample",
+        choices=("stop", "skip"),
+        default="stop",
+        help="what to do about an image that cannot be read; skipped ones are counted (default: %(default)s)",
     )
     group.add_argument(
         "--skip-non-finite",

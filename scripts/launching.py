@@ -36,7 +36,8 @@ class Run:
         if self.resumed:
             self.directory = Path(options.resume)
             lock_run(self.directory)
-            self.checkpoint = load_newest(self.directory / "checkpoints")
+            if any(self.directory.glob("checkpoints/*.pt")):  # else it ended before there was one
+                self.checkpoint = load_newest(self.directory / "checkpoints")
             if options.max_iterations is not None and options.max_iterations < self.iteration:
                 raise ValueError(
                     f"--max-iterations {options.max_iterations} is less than the {self.iteration} of the run"

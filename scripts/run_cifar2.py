@@ -163,7 +163,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         device = resolve_device(options.device)
         options.device, options.precision = str(device), resolve_precision(options.precision, device)
         run = Run("cifar2", options)
-        data = cifar2(options.data_root, classes=options.classes, dataset=options.dataset)
+        data = cifar2(
+            options.data_root,
+            classes=options.classes,
+            dataset=options.dataset,
+            skip_bad=options.on_bad_sample == "skip",
+        )
         make_loader = partial(
             endless_loader,
             data.train,
@@ -249,6 +254,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
         every_s=options.checkpoint_every_s,
         timer=timer,
+        background=options.save_in_background,
         score="val/accuracy",
         config={"task": "cifar2", **vars(options)},
     ).attach(trainer)

@@ -140,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             direction=options.direction,
             image_size=options.image_size,
             dataset=options.dataset,
+            skip_bad=options.on_bad_sample == "skip",
         )
         make_loader = partial(
             endless_loader,
@@ -240,6 +241,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
         every_s=options.checkpoint_every_s,
         timer=timer,
+        background=options.save_in_background,
         score="val/l1",
         maximize=False,
         config={"task": "pix2pix", **vars(options)},

@@ -71,7 +71,9 @@ PUBLIC = {
     "data.images": [
         "ImageSplits",
         "ImageTensors",
+        "UnreadableImage",
         "allocate",
+        "count_unreadable",
         "image_files",
         "progress",
         "read_image",

@@ -64,3 +64,22 @@ def test_images_must_be_uint8_and_as_many_as_targets():
         ImageTensors(torch.zeros(2, 3, 4, 4), torch.zeros(2))
     with pytest.raises(ValueError, match="got 2 and 3"):
         ImageTensors(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3))
+
+
+def test_unreadable_images_are_left_out_where_that_is_asked_for(tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(5)]
+    for index, path in enumerate(paths):
+        Image.new("RGB", (4, 4), (index, index, index)).save(path)
+    for index in (0, 3):
+        paths[index].write_bytes(b"rotten")
+    unreadable = {}
+    images = stack_images(paths, read_image, unreadable=unreadable)
+    assert images[:, 0, 0, 0].tolist() == [1, 2, 4]
+    assert sorted(unreadable) == [paths[0], paths[3]]
+    assert "not a readable image" in unreadable[paths[0]]
+
+
+def test_a_set_without_a_readable_image_is_an_error(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"rotten")
+    with pytest.raises(ValueError, match=r"a\.png: neither this image nor any other can be read"):
+        stack_images([tmp_path / "a.png"], read_image, unreadable={})

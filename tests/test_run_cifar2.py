@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from runs import summary, untimed
 
 from handlers.files import read_metrics
 
@@ -19,17 +20,6 @@ SMALL = ["--epochs", "3", "--batch-size", "2", "--checkpoint-every-s", "1e-9", "
 def train(root, output, *options):
     run_cifar2.main(["--data-root", str(root), "--output", str(output), *SMALL, *map(str, options)])
     return summary(output)
-
-
-def summary(directory):
-    return json.loads((directory / "summary.json").read_text())
-
-
-def untimed(directory):
-    return [
-        {name: value for name, value in line.items() if not name.startswith("time/")}
-        for line in read_metrics(directory)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +116,15 @@ def test_resuming_a_run_that_is_done_changes_nothing_but_mends_its_summary(undis
     assert untimed(directory) == untimed(undisturbed)
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_begins_again(undisturbed, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(undisturbed, directory)
+    shutil.rmtree(directory / "checkpoints")
+    run_cifar2.main(["--resume", str(directory)])
+    assert summary(directory)["model_sha256"] == summary(undisturbed)["model_sha256"]
+    assert untimed(directory) == untimed(undisturbed)
+
+
 def test_more_epochs_may_be_asked_for(undisturbed, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(undisturbed, directory)
@@ -151,7 +150,7 @@ def test_an_interrupt_says_how_to_go_on(image_tree, tmp_path, start_script):
 
 
 def test_a_diverging_run_fails_and_says_so(image_tree, tmp_path):
-    with pytest.raises(FloatingPointError, match="train/loss is"):
+    with pytest.raises(FloatingPointError, match="loss is"):
         train(image_tree, tmp_path / "run", "--lr", "1e30", "--max-iterations", 4)
     assert summary(tmp_path / "run")["status"] == "failed"
 
@@ -184,6 +183,19 @@ def test_generated_data_cannot_be_missed(tmp_path, capsys):
     assert "GENERATED drawings, not on real images" in capsys.readouterr().err
     for name in ("config.json", "summary.json"):
         assert "GENERATED" in json.loads((directory / name).read_text())["dataset"]["notice"]
+
+
+def test_images_that_cannot_be_read_are_skipped_and_counted_if_one_asks_for_it(image_tree, tmp_path, capsys):
+    root = tmp_path / "images"
+    shutil.copytree(image_tree, root)
+    (root / "train" / "bird" / "001.png").write_bytes(b"rotten")
+    found = train(root, tmp_path / "run", "--on-bad-sample", "skip", "--max-iterations", 2)
+    assert found["dataset"]["train"] == 63
+    assert "bird/001.png: not a readable image" in found["dataset"]["unreadable"][0]
+    assert "1 images could not be read and are left out" in capsys.readouterr().err
+    run_cifar2.main(["--resume", str(tmp_path / "run"), "--max-iterations", "4"])
+    legs = summary(tmp_path / "run")["legs"]
+    assert [(leg["from_iteration"], leg["to_iteration"]) for leg in legs] == [(0, 2), (2, 4)]
 
 
 def test_help_shows_groups_and_defaults(capsys):
@@ -290,7 +302,7 @@ def test_options_that_agree_with_the_run_are_not(undisturbed, tmp_path):
 
 @pytest.mark.parametrize(
     "what",
-    ["nothing there", "no config", "no checkpoint", "only a damaged checkpoint", "data", "another task"],
+    ["nothing there", "no config", "only a damaged checkpoint", "data", "another task"],
 )
 def test_a_directory_that_cannot_be_resumed_is_named(undisturbed, image_tree, tmp_path, capsys, what):
     run = tmp_path / "run"
@@ -299,11 +311,9 @@ def test_a_directory_that_cannot_be_resumed_is_named(undisturbed, image_tree, tm
         shutil.copytree(undisturbed, run)
     if what == "no config":
         (run / "config.json").unlink()
-    if what in ("no checkpoint", "only a damaged checkpoint"):
+    if what == "only a damaged checkpoint":
         for path in (run / "checkpoints").iterdir():
             path.write_bytes(b"damaged")
-            if what == "no checkpoint":
-                path.unlink()
         message = "checkpoints: holds no valid checkpoint to resume from"
     if what == "data":
         config = json.loads((run / "config.json").read_text())

@@ -1,6 +1,5 @@
 """The pix2pix scripts as people run them: killed, resumed, applied to new images, and given bad input."""
 
-import json
 import shutil
 import signal
 import time
@@ -8,6 +7,7 @@ import time
 import pytest
 import torch
 from PIL import Image
+from runs import outcome, summary
 
 from handlers.files import read_metrics
 
@@ -29,20 +29,6 @@ def pairs(tmp_path_factory):
 def train(root, output, *options):
     run_pix2pix.main(["--data-root", str(root), "--output", str(output), *SMALL, *map(str, options)])
     return summary(output)
-
-
-def summary(directory):
-    return json.loads((directory / "summary.json").read_text())
-
-
-def outcome(directory):
-    """What must not depend on workers, kills and resumes."""
-    lines = [
-        {name: value for name, value in line.items() if not name.startswith("time/")}
-        for line in read_metrics(directory)
-    ]
-    samples = {path.name: path.read_bytes() for path in (directory / "samples").iterdir()}
-    return summary(directory)["model_sha256"], lines, samples
 
 
 @pytest.fixture(scope="module")

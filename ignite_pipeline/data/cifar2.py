@@ -14,7 +14,14 @@ from PIL import Image, ImageOps
 from torchvision.datasets import CIFAR10
 
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
-from ignite_pipeline.data.images import ImageSplits, ImageTensors, image_files, read_image, stack_images
+from ignite_pipeline.data.images import (
+    ImageSplits,
+    ImageTensors,
+    count_unreadable,
+    image_files,
+    read_image,
+    stack_images,
+)
 
 SIDE = 32
 DEFAULT_ROOT = Path("data")
@@ -25,6 +32,7 @@ def cifar2(
     *,
     classes: Sequence[str] = ("airplane", "bird"),
     dataset: str = "auto",
+    skip_bad: bool = False,
 ) -> ImageSplits:
     """Load 32×32 images of ``classes``; the target of an image is its class's place among them.
 
@@ -37,7 +45,8 @@ def cifar2(
     - ``"auto"``: the first of these that is there. Without a ``root``, CIFAR-10 in ``./data``, which
       is downloaded where there is a network.
 
-    Raises ``ValueError`` where the data is not there or cannot be read, naming the path and the mend.
+    Raises ``ValueError`` where the data is not there or cannot be read, naming the path and the mend. With
+    ``skip_bad``, single images in folders that cannot be read are left out, and the notice counts them.
 
     >>> data = cifar2(dataset="generated")
     >>> data.train.images.shape, data.val.images.shape
@@ -58,13 +67,13 @@ def cifar2(
     if dataset == "cifar10":
         return _cifar10(path, classes, download=root is None)
     if dataset == "folder":
-        return _folder(path, classes)
+        return _folder(path, classes, skip_bad)
     if dataset != "auto":
         raise ValueError(f"dataset must be auto, cifar10, folder or generated, got {dataset!r}")
     if (path / CIFAR10.base_folder).is_dir():
         return _cifar10(path, classes, download=root is None)
     if (path / "train").is_dir():
-        return _folder(path, classes)
+        return _folder(path, classes, skip_bad)
     if root is not None:
         raise ValueError(
             f"{path}: holds neither {CIFAR10.base_folder}/ (CIFAR-10) nor train/<class>/ (a folder tree)"
@@ -106,37 +115,45 @@ def _select(split: CIFAR10, classes: tuple[str, ...]) -> ImageTensors:
     return ImageTensors(torch.from_numpy(split.data)[chosen].permute(0, 3, 1, 2).contiguous(), targets)
 
 
-def _folder(root: Path, classes: tuple[str, ...]) -> ImageSplits:
+def _folder(root: Path, classes: tuple[str, ...], skip_bad: bool) -> ImageSplits:
     val = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or val is None:
         raise ValueError(f"{root}: a folder tree needs train/<class>/ and val/<class>/ (or test/<class>/)")
-    train_images, train_resized = _read_tree(root / "train", classes)
-    val_images, val_resized = _read_tree(val, classes)
-    resized = train_resized + val_resized
-    notice = f"{resized} images were not {SIDE}x{SIDE}: scaled and cut to that" if resized else None
-    return ImageSplits("folder", str(root), train_images, val_images, notice, classes)
+    unreadable: dict[Path, str] | None = {} if skip_bad else None
+    train_images, train_resized = _read_tree(root / "train", classes, unreadable)
+    val_images, val_resized = _read_tree(val, classes, unreadable)
+    resized, messages = train_resized + val_resized, tuple((unreadable or {}).values())
+    notices = [
+        f"{resized} images were not {SIDE}x{SIDE}: scaled and cut to that" if resized else None,
+        count_unreadable(messages),
+    ]
+    notice = "; ".join(filter(None, notices)) or None
+    return ImageSplits("folder", str(root), train_images, val_images, notice, classes, messages)
 
 
-def _read_tree(root: Path, classes: tuple[str, ...]) -> tuple[ImageTensors, int]:
+def _read_tree(
+    root: Path, classes: tuple[str, ...], unreadable: dict[Path, str] | None
+) -> tuple[ImageTensors, int]:
     _require_classes(
         classes, sorted(entry.name for entry in root.iterdir() if entry.is_dir()), where=str(root)
     )
-    files = [image_files(root / name) for name in classes]
-    resized: list[Path] = []
+    target_of = {path: target for target, name in enumerate(classes) for path in image_files(root / name)}
+    resized: set[Path] = set()
     images = stack_images(
-        [path for of_class in files for path in of_class],
+        list(target_of),
         partial(_read_32x32, resized=resized),
         description=f"decoding {root.name} images",
+        unreadable=unreadable,
     )
-    counts = torch.tensor([len(of_class) for of_class in files])
-    return ImageTensors(images, torch.arange(len(classes)).repeat_interleave(counts)), len(resized)
+    targets = [target for path, target in target_of.items() if path not in (unreadable or {})]
+    return ImageTensors(images, torch.tensor(targets)), len(resized)
 
 
-def _read_32x32(path: Path, *, resized: list[Path]) -> Image.Image:
+def _read_32x32(path: Path, *, resized: set[Path]) -> Image.Image:
     image = read_image(path)
     if image.size == (SIDE, SIDE):
         return image
-    resized.append(path)
+    resized.add(path)
     return ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC)
 
 

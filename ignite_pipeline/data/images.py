@@ -4,7 +4,7 @@ import hashlib
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,7 @@ class ImageSplits:
     val: Any
     notice: str | None = None
     classes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, object]:
         """Return what a run's record keeps of the data."""
@@ -95,7 +96,15 @@ class ImageSplits:
             "sha256": [self.train.sha256(), self.val.sha256()],
             "classes": list(self.classes),
             "notice": self.notice,
+            "unreadable": list(self.unreadable),
         }
+
+
+def count_unreadable(messages: Collection[str]) -> str | None:
+    """Return what to tell the user of images that were left out, if there are any."""
+    if not messages:
+        return None
+    return f"{len(messages)} images could not be read and are left out, such as {next(iter(messages))}"
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -108,13 +117,17 @@ def image_files(folder: Path) -> list[Path]:
     return files
 
 
+class UnreadableImage(ValueError):
+    """An image file is damaged; the message names it."""
+
+
 def read_image(path: Path) -> Image.Image:
-    """Return a file's image as RGB; raise ``ValueError`` with its path if it cannot be read to its end."""
+    """Return a file's image as RGB; raise `UnreadableImage` with its path if it cannot be read to its end."""
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
-        raise ValueError(f"{path}: not a readable image ({error}); mend or remove it") from error
+        raise UnreadableImage(f"{path}: not a readable image ({error}); mend or remove it") from error
 
 
 def stack_images(
@@ -123,18 +136,36 @@ def stack_images(
     *,
     description: str = "decoding",
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    unreadable: dict[Item, str] | None = None,
 ) -> Tensor:
     """``read`` each item to an image or array ``(H, W, C)`` of one size; return uint8 ``(N, C, H, W)``.
 
-    Beyond ``memory_limit_bytes`` they go to an unnamed temporary file that is mapped into memory.
+    Beyond ``memory_limit_bytes`` they go to an unnamed temporary file that is mapped into memory. Items that
+    raise `UnreadableImage` are left out, and their messages put into ``unreadable``, if that is given.
     """
-    height, width, channels = np.asarray(read(items[0])).shape
+
+    def try_to_read(item: Item) -> np.ndarray | None:
+        try:
+            return np.array(read(item))
+        except UnreadableImage as error:
+            if unreadable is None:
+                raise
+            unreadable[item] = str(error)
+            return None
+
+    first = next((array for array in map(try_to_read, items) if array is not None), None)
+    if first is None:
+        raise ValueError(f"{items[0]}: neither this image nor any other can be read")
+    height, width, channels = first.shape
     images = allocate((len(items), channels, height, width), memory_limit_bytes=memory_limit_bytes)
+    count = 0
     with ThreadPoolExecutor() as pool:
-        arrays = progress(pool.map(read, items), total=len(items), description=description)
-        for image, array in zip(images, arrays, strict=True):
-            image.copy_(torch.from_numpy(np.array(array)).permute(2, 0, 1))
-    return images
+        arrays = pool.map(try_to_read, items)
+        for array in progress(arrays, total=len(items), description=description):
+            if array is not None:
+                images[count].copy_(torch.from_numpy(array).permute(2, 0, 1))
+                count += 1
+    return images[:count]
 
 
 def allocate(shape: tuple[int, ...], *, memory_limit_bytes: int = MEMORY_LIMIT_BYTES) -> Tensor:

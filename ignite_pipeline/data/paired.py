@@ -12,7 +12,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ignite_pipeline.data.generated_facades import draw_facades
-from ignite_pipeline.data.images import MEMORY_LIMIT_BYTES, ImageSplits, image_files, read_image, stack_images
+from ignite_pipeline.data.images import (
+    MEMORY_LIMIT_BYTES,
+    ImageSplits,
+    count_unreadable,
+    image_files,
+    read_image,
+    stack_images,
+)
 
 DIRECTIONS = ("AtoB", "BtoA")
 GENERATED_COUNTS = {"train": 200, "val": 20}
@@ -50,6 +57,7 @@ def paired_images(
     load_size: int | None = None,
     dataset: str = "auto",
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    skip_bad: bool = False,
 ) -> ImageSplits:
     """Load pairs (A, B) and put the source of ``direction`` first.
 
@@ -59,7 +67,8 @@ def paired_images(
     (286 where ``image_size`` is 256), for validation to ``image_size``. ``dataset`` is "paired", "generated"
     (drawn façades: A the photo, B the labels) or "auto", which draws only if there is no ``root``.
 
-    Raises ``ValueError`` where files are missing, do not halve, do not match or cannot be read.
+    Raises ``ValueError`` where files are missing, do not halve, do not match or cannot be read. With
+    ``skip_bad``, pairs that cannot be read are left out, and the notice counts them.
 
     >>> data = paired_images(image_size=32)
     >>> data.train.pairs.shape, data.val.pairs.shape
@@ -85,16 +94,20 @@ def paired_images(
     if root is None:
         raise ValueError("dataset='paired' needs a root: the folder that holds the pairs")
     train_items, val_items = _find_pairs(Path(root))
+    unreadable: dict[_Files, str] | None = {} if skip_bad else None
     train_pairs, val_pairs = (
         stack_images(
             items,
             partial(_read_pair, size=sizes[split], direction=direction),
             description=f"decoding {split} pairs",
             memory_limit_bytes=memory_limit_bytes,
+            unreadable=unreadable,
         )
         for split, items in (("train", train_items), ("val", val_items))
     )
-    return ImageSplits("paired", str(root), PairTensors(train_pairs), PairTensors(val_pairs))
+    messages = tuple((unreadable or {}).values())
+    pairs = PairTensors(train_pairs), PairTensors(val_pairs)
+    return ImageSplits("paired", str(root), *pairs, count_unreadable(messages), unreadable=messages)
 
 
 def _directed(a: Tensor, b: Tensor, direction: str) -> PairTensors:

@@ -1,0 +1,25 @@
+"""What a run directory says, but for what may differ from run to run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from handlers.files import read_metrics
+
+
+def summary(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "summary.json").read_text())
+
+
+def untimed(directory: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl without seconds."""
+    return [
+        {name: value for name, value in line.items() if not name.startswith("time/")}
+        for line in read_metrics(directory)
+    ]
+
+
+def outcome(directory: Path) -> tuple[str, list[dict[str, Any]], dict[str, bytes]]:
+    """Return what must not depend on workers, kills and resumes: weights, metrics and samples."""
+    samples = {path.name: path.read_bytes() for path in directory.glob("samples/*.png")}
+    return summary(directory)["model_sha256"], untimed(directory), samples
