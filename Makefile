@@ -44,3 +44,4 @@ bench: .venv/installed-bench
 	$(BIN)/python benchmarks/overhead.py $(ARGS)
 	$(BIN)/python benchmarks/pix2pix_step.py $(ARGS)
 	PYTHONPATH=scripts:tests $(BIN)/python benchmarks/visdom_board.py
+	$(BIN)/python benchmarks/survival.py

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from handlers import FetchComputeTimer
 from ignite_pipeline.adversarial import LOSSES
-from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip, SplitPair
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, SplitPair
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.data.paired import paired_images
 from ignite_pipeline.data.smaller_decoding import size_wanted, try_smaller_decoding
@@ -80,9 +80,7 @@ def cifar2_parts(root: str | None) -> tuple[Any, Step]:
     data = cifar2(root, dataset="auto" if root else "generated").train
     model = residual_net(2).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
-    transform = nn.Sequential(
-        RandomCrop(padding=4), RandomHorizontalFlip(), Normalize(*data.channel_statistics())
-    )
+    transform = nn.Sequential(RandomCrop(padding=4, flip=0.5), Normalize(*data.channel_statistics()))
     return data, supervised_step(model, optimizer, nn.functional.cross_entropy, transform=transform)
 
 
@@ -93,7 +91,7 @@ def pix2pix_parts(root: str | None) -> tuple[Any, Step]:
     ).train
     networks = UNetGenerator(image_size=256), PatchDiscriminator(6)
     optimizers = [torch.optim.Adam(network.parameters(), lr=2e-4, fused=True) for network in networks]
-    transform = nn.Sequential(RandomCrop(0, size=256), RandomHorizontalFlip(), SplitPair())
+    transform = nn.Sequential(RandomCrop(0, size=256, flip=0.5), SplitPair())
     return data, gan_step(*networks, *optimizers, adversarial_loss=LOSSES["vanilla"], transform=transform)
 
 

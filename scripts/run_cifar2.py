@@ -29,7 +29,7 @@ from handlers import (
     StopOnSignal,
 )
 from ignite_pipeline.data.auto_workers import AutoWorkers
-from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.data.loading import endless_loader, ordered_loader
 from ignite_pipeline.memory import keep_freed_memory
@@ -188,8 +188,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     iterations = min(iterations, options.max_iterations or iterations)
     precision = Precision(options.precision, device, skip_non_finite=options.skip_non_finite > 0)
     loss_fn = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
-    crop = RandomCrop(padding=4)
-    augment = [crop, RandomHorizontalFlip()] if recipe.augment else []
+    crop = RandomCrop(padding=4, flip=0.5)
+    augment = [crop] if recipe.augment else []
 
     timer = FetchComputeTimer()
     trainer = Engine(

@@ -32,7 +32,7 @@ from handlers import (
 )
 from ignite_pipeline.adversarial import LOSSES
 from ignite_pipeline.data.auto_workers import AutoWorkers
-from ignite_pipeline.data.batch_transforms import RandomCrop, RandomHorizontalFlip, SplitPair
+from ignite_pipeline.data.batch_transforms import RandomCrop, SplitPair
 from ignite_pipeline.data.loading import endless_loader, ordered_loader
 from ignite_pipeline.data.paired import DIRECTIONS, paired_images
 from ignite_pipeline.memory import keep_freed_memory
@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             penalty_weight=GRADIENT_PENALTY if options.gan_loss == "wasserstein" else 0.0,
             device=device,
             prepare_batch=timer.timed("transfer", to_device(device)),
-            transform=nn.Sequential(RandomCrop(0, size=options.image_size), RandomHorizontalFlip(), split),
+            transform=nn.Sequential(RandomCrop(0, size=options.image_size, flip=0.5), split),
             schedules=(schedule_g, schedule_d),
             precision=precision,
         )

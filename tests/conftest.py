@@ -16,6 +16,7 @@ from ignite_pipeline.data.generated_facades import draw_facades
 
 import board
 import visdom_server
+from runs import train
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -76,6 +77,14 @@ def write_pairs(root: Path, splits: dict[str, int], side: int) -> dict[str, tupl
 def image_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """32 training and 8 validation images of each of two classes, as PNG files; not to be written to."""
     return write_tree(tmp_path_factory.mktemp("images"), {"train": 32, "val": 8})
+
+
+@pytest.fixture(scope="session")
+def undisturbed(image_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run of three epochs on these images; not to be written to."""
+    directory = tmp_path_factory.mktemp("undisturbed") / "run"
+    train(image_tree, directory)
+    return directory
 
 
 @pytest.fixture(scope="session")

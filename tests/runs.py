@@ -1,10 +1,21 @@
-"""What a run directory says, but for what may differ from run to run."""
+"""Small runs, and what their directories say but for what may differ from run to run."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from handlers.files import read_metrics
+
+import run_cifar2
+
+# 32 iterations an epoch, so that windows of 50 lie across its end.
+SMALL = ["--epochs", "3", "--batch-size", "2", "--checkpoint-every-s", "1e-9", "--precision", "fp32"]
+
+
+def train(root: Path, output: Path, *options: object) -> dict[str, Any]:
+    """Train on a tree of images; return the summary."""
+    run_cifar2.main(["--data-root", str(root), "--output", str(output), *SMALL, *map(str, options)])
+    return summary(output)
 
 
 def summary(directory: Path) -> dict[str, Any]:

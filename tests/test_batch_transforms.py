@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 
 
 def pictures(count=40, side=8):
@@ -41,14 +41,29 @@ def test_images_of_unequal_sides_keep_their_shape():
 def test_flip_mirrors_that_share_of_the_images(p, mirrored):
     torch.manual_seed(0)
     x = pictures(1000)
-    y = RandomHorizontalFlip(p)(x)
+    y = RandomCrop(0, flip=p)(x)
     same, flipped = (y == x).all((1, 2, 3)), (y == x.flip(3)).all((1, 2, 3))
     assert (same ^ flipped).all()
     assert abs(flipped.sum().item() - mirrored) <= (50 if 0 < p < 1 else 0)
 
 
+def test_places_and_mirroring_are_drawn_apart():
+    torch.manual_seed(0)
+    x = pictures(4000)
+    places = {
+        (left, flip): image for left in range(3) for flip, image in _both(x[0, :, 1:7, left : left + 6])
+    }
+    windows = [window.numpy().tobytes() for window in RandomCrop(0, size=6, flip=0.5)(x)]
+    counts = [windows.count(image) for image in places.values()]
+    assert all(abs(count - 4000 / 18) < 60 for count in counts)
+
+
+def _both(window):
+    return enumerate(side.contiguous().numpy().tobytes() for side in (window, window.flip(2)))
+
+
 def test_augmentation_keeps_uint8():
-    assert RandomHorizontalFlip()(RandomCrop(1)(pictures())).dtype == torch.uint8
+    assert RandomCrop(1, flip=0.5)(pictures()).dtype == torch.uint8
 
 
 def test_normalize_gives_mean_zero_and_deviation_one():
@@ -65,7 +80,7 @@ def test_normalize_gives_mean_zero_and_deviation_one():
         (lambda: RandomCrop(-1), "padding must not be negative, got -1"),
         (lambda: RandomCrop(8)(pictures()), "padding=8 must be less than the image's side, 8"),
         (lambda: RandomCrop(1, size=11)(pictures()), "size=11 must be at most the padded side, 10"),
-        (lambda: RandomHorizontalFlip(1.5), r"p must be in \[0, 1\], got 1.5"),
+        (lambda: RandomCrop(1, flip=1.5), r"flip must be in \[0, 1\], got 1.5"),
         (lambda: Normalize([0.5], [0.0]), "std must be positive"),
     ],
 )

@@ -64,7 +64,7 @@ PUBLIC = {
         "wasserstein",
     ],
     "data.auto_workers": ["AutoWorkers"],
-    "data.batch_transforms": ["Normalize", "RandomCrop", "RandomHorizontalFlip", "SplitPair"],
+    "data.batch_transforms": ["Normalize", "RandomCrop", "SplitPair"],
     "data.cifar2": ["cifar2"],
     "data.generated": ["draw_airplanes_and_birds"],
     "data.generated_facades": ["draw_facades"],

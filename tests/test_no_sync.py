@@ -19,7 +19,7 @@ from handlers import (
     StepMeans,
     StopOnNonFinite,
 )
-from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, RandomHorizontalFlip
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 from ignite_pipeline.data.images import ImageTensors
 from ignite_pipeline.data.loading import endless_loader
 from ignite_pipeline.models.classifiers import residual_net
@@ -77,9 +77,7 @@ def train(tmp_path, iterations, wrap=lambda step: step, device="cpu"):
         optimizer,
         nn.functional.cross_entropy,
         device=device,
-        transform=nn.Sequential(RandomCrop(4), RandomHorizontalFlip(), Normalize([0.5] * 3, [0.25] * 3)).to(
-            device
-        ),
+        transform=nn.Sequential(RandomCrop(4, flip=0.5), Normalize([0.5] * 3, [0.25] * 3)).to(device),
         schedule=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: 0.9**iteration),
         precision=Precision("bf16", device),
         clip_norm=1.0,

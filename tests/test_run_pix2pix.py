@@ -7,7 +7,6 @@ import time
 import pytest
 import torch
 from PIL import Image
-from runs import outcome, summary
 
 from handlers.files import read_metrics
 
@@ -15,6 +14,7 @@ import run_cifar2
 import run_pix2pix
 import translate
 from conftest import write_pairs
+from runs import outcome, summary
 
 SMALL = ["--image-size", "32", "--epochs", "1", "--decay-epochs", "1", "--checkpoint-every-s", "0.001"]
 

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import outcome, summary
 
 import run_cifar2
 import run_pix2pix
 from conftest import write_pairs
+from runs import outcome, summary
 
 KILLS = int(os.environ.get("TORTURE_KILLS", "4"))
 SEED = int(os.environ.get("TORTURE_SEED", "0"))
