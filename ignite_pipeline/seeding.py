@@ -28,11 +28,15 @@ def position_seed(seed: int, *position: int) -> int:
     """
     state = seed & _MASK
     for word in (0, *position):
-        state = ((state ^ (word & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        state ^= state >> 31
+        state = _mixed(state, word)
     return state >> 1
+
+
+def _mixed(state: int, word: int) -> int:
+    state = ((state ^ (word & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    return state ^ (state >> 31)
 
 
 @contextmanager
@@ -91,7 +95,7 @@ class ReseedEachIteration:
 
     def reseed(self, engine: Engine) -> None:
         """Seed for the iteration that is about to run."""
-        seed = position_seed(self.seed, engine.state.iteration)
+        seed = _mixed(self.seed, engine.state.iteration) >> 1
         for manual_seed in self._seeders:
             manual_seed(seed)
 
