@@ -6,6 +6,7 @@ the device.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -33,27 +34,30 @@ class RandomCrop(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return a window of each image, of the same type."""
         count, channels, height, width = x.shape
-        rows, columns = self._windows(height, count), self._windows(width, count)
+        rows = _windows(height, self.padding, self.size or height)
+        columns = _windows(width, self.padding, self.size or width)
+        top, left = torch.randint(len(rows), (count,)), torch.randint(len(columns), (count,))
         if self.flip:
-            columns = torch.where(torch.rand(count, 1) < self.flip, columns.flip(1), columns)
-        rows, columns = (part.to(x.device, non_blocking=True) for part in (rows, columns))
+            left += (torch.rand(count) < self.flip) * len(columns)
+            columns = torch.cat([columns, columns.flip(1)])
+        rows, columns = (part.to(x.device, non_blocking=True) for part in (rows[top], columns[left]))
         # Padding and mirroring are in the indices of pixels, which all channels share.
         pixels = (rows * width).unsqueeze(2) + columns.unsqueeze(1)
         windows = pixels.view(count, 1, -1).expand(-1, channels, -1)
         cut = x.reshape(count, channels, -1).gather(2, windows)
         return cut.view(count, channels, rows.shape[1], columns.shape[1])
 
-    def _windows(self, side: int, count: int) -> Tensor:
-        """Return the indices ``(count, size)`` of a random window in each of ``count`` padded sides."""
-        p, size = self.padding, self.size or side
-        if p >= side:
-            raise ValueError(f"padding={p} must be less than the image's side, {side}")
-        if size > side + 2 * p:
-            raise ValueError(f"size={size} must be at most the padded side, {side + 2 * p}")
-        padded = torch.arange(-p, side + p).abs()
-        padded = torch.where(padded < side, padded, 2 * (side - 1) - padded)
-        starts = torch.randint(side + 2 * p - size + 1, (count,))
-        return padded.unfold(0, size, 1)[starts]
+
+@cache
+def _windows(side: int, padding: int, size: int) -> Tensor:
+    """Return the indices ``(N, size)`` of all N windows in a side padded by reflection."""
+    if padding >= side:
+        raise ValueError(f"padding={padding} must be less than the image's side, {side}")
+    if size > side + 2 * padding:
+        raise ValueError(f"size={size} must be at most the padded side, {side + 2 * padding}")
+    padded = torch.arange(-padding, side + padding).abs()
+    padded = torch.where(padded < side, padded, 2 * (side - 1) - padded)
+    return padded.unfold(0, size, 1).contiguous()
 
 
 class Normalize(nn.Module):
@@ -78,7 +82,7 @@ class Normalize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float32 of the same shape."""
-        return (x * self.scale).add_(self.shift)
+        return x.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
 
 
 class SplitPair(nn.Module):

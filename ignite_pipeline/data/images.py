@@ -31,6 +31,8 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
     (torch.Size([2, 3, 8, 8]), [4, 0])
     """
 
+    deterministic = True
+
     def __init__(self, images: Tensor, targets: Tensor) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise TypeError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")

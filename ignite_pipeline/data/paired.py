@@ -28,6 +28,8 @@ GENERATED_COUNTS = {"train": 200, "val": 20}
 class PairTensors(Dataset[Tensor]):
     """Pairs ``(N, 6, H, W)`` uint8: the three channels of the source, then those of the target."""
 
+    deterministic = True
+
     def __init__(self, pairs: Tensor) -> None:
         if pairs.dtype != torch.uint8 or pairs.ndim != 4 or pairs.shape[1] % 2:
             raise TypeError(f"pairs must be uint8 (N, 2 * C, H, W), got {pairs.dtype} {tuple(pairs.shape)}")
