@@ -79,5 +79,5 @@ def _draw_clutter(draw: ImageDraw.ImageDraw, rng: np.random.Generator, sky: np.n
 
 
 def _colour(rgb: np.ndarray) -> tuple[int, int, int]:
-    red, green, blue = np.clip(rgb, 0, 255).astype(int).tolist()
+    red, green, blue = (int(min(max(value, 0.0), 255.0)) for value in rgb.tolist())
     return red, green, blue
