@@ -1,9 +1,10 @@
 """Event handlers for any PyTorch-Ignite ``Engine``. Attachment order is execution order."""
 
 from handlers.checkpoint_files import load_checkpoint, load_newest
-from handlers.checkpointing import Checkpoints, model_sha256
+from handlers.checkpointing import Checkpoints
 from handlers.evaluation import EvaluateEachEpoch
 from handlers.guards import StopOnNonFinite
+from handlers.model_digest import model_sha256
 from handlers.progress import ProgressLine
 from handlers.record import Record, create_run, read_config, update_config
 from handlers.report import plot_report

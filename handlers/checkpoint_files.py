@@ -12,6 +12,10 @@ _MARK = b"\nsha256:"
 _TRAILER_BYTES = len(_MARK) + 64
 
 
+class DamagedCheckpoint(ValueError):
+    """A file is cut off, or does not match its digest."""
+
+
 class _HashingFile:
     """Pass bytes on to a file, and hash them."""
 
@@ -35,7 +39,10 @@ def save_sealed(path: Path, content: Any) -> None:
 
 
 def check_seal(path: Path) -> None:
-    """Raise ``ValueError`` naming the file if it does not end in the digest of what comes before."""
+    """Raise `DamagedCheckpoint` naming the file if it does not end in the digest of what comes before.
+
+    ``ValueError`` is raised if it cannot be read.
+    """
     try:
         size = path.stat().st_size - _TRAILER_BYTES
         with open(path, "rb") as file:
@@ -47,9 +54,9 @@ def check_seal(path: Path) -> None:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     if size < 0 or not trailer.startswith(_MARK):
-        raise ValueError(f"{path}: not a checkpoint, or cut off")
+        raise DamagedCheckpoint(f"{path}: not a checkpoint, or cut off")
     if trailer != _MARK + hasher.hexdigest().encode():
-        raise ValueError(f"{path}: damaged, its content does not match its digest")
+        raise DamagedCheckpoint(f"{path}: damaged, its content does not match its digest")
 
 
 def load_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:

@@ -1,29 +1,30 @@
 """Checkpoints: written whole, read back and verified before an older one is removed."""
 
 import copy
-import hashlib
 import logging
 import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any, Protocol
 
-import torch
 from ignite.engine import Engine, Events
-from torch import Tensor, nn
+from torch import Tensor
 
-from handlers.checkpoint_files import check_seal, load_checkpoint, save_sealed
+from handlers.checkpoint_files import DamagedCheckpoint, load_checkpoint, save_sealed
 from handlers.files import write_whole
+from handlers.model_digest import unwrapped
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
 
 _LOGGER = logging.getLogger(__name__)
 _NAME = re.compile(r"checkpoint_\d+\.pt")
+# The best score so far, and the iteration that it was reached in.
+Best = tuple[float, int] | None
 
 
 class Stateful(Protocol):
@@ -53,6 +54,7 @@ class Checkpoints:
 
     >>> import tempfile
     >>> from handlers import load_newest
+    >>> from torch import nn
     >>> model = nn.Linear(2, 1)
     >>> directory = tempfile.TemporaryDirectory()
     >>> trainer = Engine(lambda engine, batch: None)
@@ -85,9 +87,11 @@ class Checkpoints:
         self.every_s, self.keep, self.score, self.maximize, self.clock = every_s, keep, score, maximize, clock
         self.config, self.timer, self.background = dict(config or {}), timer, background
         self.failure: str | None = None
-        self._best: tuple[float, int] | None = None
+        self._best: Best = None
         self._saved_at: int | None = None
-        self._writer: Thread | None = None
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._written: Future[None] | None = None
+        self._conclude_last: Callable[[], None] | None = None
         self._last_save_s = clock()
 
     def attach(self, engine: Engine) -> "Checkpoints":
@@ -106,14 +110,14 @@ class Checkpoints:
             path.unlink()
         for path in self._files():
             if path > self._path(engine.state.iteration):
-                self._unlink_damaged(path)
+                self._set_aside(path)
         self.save(engine)
 
-    def _unlink_damaged(self, path: Path) -> None:
+    def _set_aside(self, path: Path) -> None:
         try:
-            iteration = load_checkpoint(path)["engine"]["iteration"]
-        except ValueError:
-            path.unlink()
+            iteration = load_checkpoint(path, lazily=True)["engine"]["iteration"]
+        except DamagedCheckpoint:
+            path.rename(path.with_suffix(".damaged"))
         else:
             raise ValueError(
                 f"{self.directory} holds a checkpoint of iteration {iteration}: restore it, or save elsewhere"
@@ -123,31 +127,32 @@ class Checkpoints:
         """Save if ``every_s`` have passed; after an epoch's last iteration, `save_scored` does."""
         state = engine.state
         due = self.every_s is not None and self.clock() - self._last_save_s >= self.every_s
-        writing = self._writer is not None and self._writer.is_alive()
+        writing = self._written is not None and not self._written.done()
         if due and not writing and not (state.epoch_length and state.iteration % state.epoch_length == 0):
             self.save(engine)
 
     def save_scored(self, engine: Engine) -> None:
-        """Save, and remember this checkpoint if its score is the best."""
+        """Save, and keep this checkpoint if its score is the best."""
+        self.wait()
         value = math.nan if self.score is None else float(engine.state.metrics.get(self.score, math.nan))
         sign = 1 if self.maximize else -1
-        if not math.isnan(value) and (self._best is None or sign * value > sign * self._best[0]):
-            self._best = value, engine.state.iteration
-        self.save(engine)
+        best = self._best
+        if not math.isnan(value) and (best is None or sign * value > sign * best[0]):
+            best = value, engine.state.iteration
+        self._save(engine, best)
 
     def save(self, engine: Engine) -> None:
         """Save, unless this iteration has been."""
-        self._last_save_s = self.clock()
-        with nullcontext() if self.timer is None else self.timer.part("checkpoint"):
-            self.wait()
-            if engine.state.iteration != self._saved_at:
-                self._save(engine)
+        self.wait()
+        if engine.state.iteration != self._saved_at:
+            self._save(engine, self._best)
 
     def wait(self) -> None:
         """Wait until what is saved in the background is on the disk."""
-        if self._writer is not None:
-            self._writer.join()
-            self._writer = None
+        conclude, self._conclude_last = self._conclude_last, None
+        if conclude is not None:
+            with self._timed():
+                conclude()
 
     def finish(self, engine: Engine) -> None:
         """Raise ``RuntimeError`` if the last save has failed."""
@@ -155,36 +160,46 @@ class Checkpoints:
         if self.failure is not None:
             raise RuntimeError(self.failure)
 
-    def _save(self, engine: Engine) -> None:
-        path, best = self._path(engine.state.iteration), self._best
-        try:
-            content = {
-                "engine": dict(engine.state_dict()),
-                "config": self.config,
-                "metrics": scalars(engine.state.metrics),
-                "best": best,
-                "objects": {name: unwrapped(thing).state_dict() for name, thing in self.objects.items()},
-            }
-        except ValueError as error:
-            self._fail(path, error)
-            return
-        write = partial(self._write, path, engine.state.iteration, best)
-        if not self.background:
-            write(content)
-            return
-        self._writer = Thread(target=write, args=(_copied(content),), name="checkpoint")
-        self._writer.start()
+    def _timed(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.timer is None else self.timer.part("checkpoint")
 
-    def _write(self, path: Path, iteration: int, best: tuple[float, int] | None, content: Any) -> None:
+    def _save(self, engine: Engine, best: Best) -> None:
+        iteration = engine.state.iteration
+        path = self._path(iteration)
+        conclude = partial(self._conclude, path, iteration, best)
+        with self._timed():
+            try:
+                content = {
+                    "engine": dict(engine.state_dict()),
+                    "config": self.config,
+                    "metrics": scalars(engine.state.metrics),
+                    "best": best,
+                    "objects": {name: unwrapped(it).state_dict() for name, it in self.objects.items()},
+                }
+                if self.background:
+                    self._written = self._pool.submit(self._write, path, _copied(content))
+                    self._conclude_last = partial(conclude, self._written.result)
+                else:
+                    conclude(partial(self._write, path, content))
+            except Exception as error:  # whatever a state or a copy of it stumbles over
+                self._fail(path, error)
+        self._last_save_s = self.clock()
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        if _holds_nan(content["objects"]):
+            raise ValueError("it holds values that are not a number")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        check = partial(load_checkpoint, lazily=True)
+        write_whole(path, partial(save_sealed, content=content), check=check)
+
+    def _conclude(self, path: Path, iteration: int, best: Best, written: Callable[[], object]) -> None:
         try:
-            if _holds_nan(content["objects"]):
-                raise ValueError("it holds values that are not a number")
-            self.directory.mkdir(parents=True, exist_ok=True)
-            write_whole(path, partial(save_sealed, content=content), check=check_seal)
-            self._saved_at, self.failure = iteration, None
-            self._prune(best)
-        except (OSError, RuntimeError, ValueError) as error:
+            written()
+        except Exception as error:  # a checkpoint is never worth a run
             self._fail(path, error)
+            return
+        self._saved_at, self._best, self.failure = iteration, best, None
+        self._prune()
 
     def _fail(self, path: Path, error: Exception) -> None:
         self.failure = f"{path} was not saved ({error}); the checkpoints before it are kept"
@@ -197,10 +212,14 @@ class Checkpoints:
         paths = self.directory.iterdir() if self.directory.exists() else ()
         return sorted(path for path in paths if _NAME.fullmatch(path.name))
 
-    def _prune(self, best: tuple[float, int] | None) -> None:
+    def _prune(self) -> None:
+        best = None if self._best is None else self._path(self._best[1])
         for path in self._files()[: -self.keep]:
-            if best is None or path != self._path(best[1]):
-                path.unlink()
+            if path != best:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    _LOGGER.warning("%s could not be removed (%s)", path, error)
 
     def restore(self, engine: Engine, payload: Mapping[str, Any]) -> None:
         """Put everything back from what `load_newest` returned; ``engine.run`` then goes on from there."""
@@ -215,17 +234,6 @@ class Checkpoints:
         engine.state.metrics.update(payload["metrics"])
         self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
         self._saved_at = engine.state.iteration
-
-
-def unwrapped(thing: Any) -> Any:
-    """Return the model inside ``torch.compile`` and data parallelism, whose names are the plain ones."""
-    while True:
-        if isinstance(thing, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            thing = thing.module
-        elif hasattr(thing, "_orig_mod"):
-            thing = thing._orig_mod
-        else:
-            return thing
 
 
 def _copied(content: Any) -> Any:
@@ -248,29 +256,3 @@ def _holds_nan(content: Any) -> bool:
         content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ()
     )
     return any(map(_holds_nan, values))
-
-
-def _feed_tensor(hasher: Any, tensor: Tensor) -> None:
-    hasher.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
-    flat = tensor.detach().cpu().contiguous().view(-1)
-    hasher.update(flat.view(torch.uint8).numpy().data)
-
-
-def model_sha256(*models: nn.Module) -> str:
-    """Return the SHA-256 over the parameters and buffers of models, each in name order.
-
-    Name, dtype, shape and bytes count: two runs trained the same model if and only if these agree.
-
-    >>> model = nn.Linear(2, 2)
-    >>> before = model_sha256(model)
-    >>> _ = nn.init.constant_(model.bias, 3.0)
-    >>> before == model_sha256(model)
-    False
-    """
-    hasher = hashlib.sha256()
-    for model in map(unwrapped, models):
-        tensors = [*model.named_parameters(), *model.named_buffers()]
-        for name, tensor in sorted(tensors, key=lambda item: item[0]):
-            hasher.update(f"{name} ".encode())
-            _feed_tensor(hasher, tensor)
-    return hasher.hexdigest()

@@ -45,13 +45,13 @@ def sync_folder(folder: Path) -> None:
 def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
     """Return the lines of a run's ``metrics.jsonl``, less any that a kill or a full disk cut off."""
     path = Path(directory) / "metrics.jsonl"
-    return parse_metrics(path.read_text(), path) if path.exists() else []
+    return parse_lines(path.read_text(), path) if path.exists() else []
 
 
-def parse_metrics(text: str, path: Path) -> list[dict[str, Any]]:
+def parse_lines(text: str, path: Path) -> list[dict[str, Any]]:
     """Return the lines in ``text``, a part of the ``metrics.jsonl`` at ``path``, less any cut off."""
     lines = []
-    for line in text.splitlines():
+    for line in filter(None, text.splitlines()):
         try:
             lines.append(json.loads(line))
         except ValueError:

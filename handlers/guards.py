@@ -5,13 +5,14 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 from torch.optim import Optimizer
 
+from handlers.files import parse_lines, write_whole
 from handlers.training_metrics import scalars
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class StopOnNonFinite:
 
     Each gets a line in the file ``path``: ``iteration``, ``epoch``, its losses, the training metrics as last
     published, ``lr`` of the ``optimizer`` and, from ``samples_of(iteration)``, the indices of its samples.
+    Looked at are the outputs called ``names``; without these, all whose name begins with ``loss``.
 
     Attach it after `StepMeans` and before what evaluates, records and saves.
 
@@ -39,7 +41,7 @@ class StopOnNonFinite:
 
     def __init__(
         self,
-        names: Sequence[str] = ("loss",),
+        names: Sequence[str] | None = None,
         *,
         every_iters: int = 50,
         allowed_in_a_row: int = 0,
@@ -51,10 +53,11 @@ class StopOnNonFinite:
             raise ValueError(f"every_iters must be at least 1, got {every_iters}")
         if allowed_in_a_row < 0:
             raise ValueError(f"allowed_in_a_row must not be negative, got {allowed_in_a_row}")
-        self.names, self.every_iters, self.allowed_in_a_row = tuple(names), every_iters, allowed_in_a_row
+        self.names, self.every_iters, self.allowed_in_a_row = names, every_iters, allowed_in_a_row
         self.path, self.samples_of, self.optimizer = path, samples_of, optimizer
-        self._losses: list[list[Tensor]] = []
-        self._lrs: list[float | None] = []
+        self._lr: float | None = None
+        self._on_device: list[tuple[int, float | None, dict[str, Tensor]]] = []
+        self._fetched: list[tuple[int, float | None, dict[str, float]]] = []
         self._in_a_row = 0
 
     def attach(self, engine: Engine) -> "StopOnNonFinite":
@@ -65,42 +68,63 @@ class StopOnNonFinite:
         return self
 
     def start(self, engine: Engine) -> None:
-        """Forget an earlier run."""
-        self._losses, self._lrs, self._in_a_row = [], [self._lr()], 0
+        """Drop lines of iterations that are about to happen again."""
+        self._note_lr()
+        if self.path is None or not self.path.exists():
+            return
+        lines = parse_lines(self.path.read_text(), self.path)
+        kept = [json.dumps(line) + "\n" for line in lines if line["iteration"] <= engine.state.iteration]
+        try:
+            write_whole(self.path, lambda path: path.write_text("".join(kept)))
+        except OSError as error:
+            _LOGGER.warning("%s: not written (%s)", self.path, error)
 
     def collect(self, engine: Engine) -> None:
         """Keep this iteration's losses, on the device; look at them if the window is full."""
-        output: Any = engine.state.output
-        self._losses.append([output[name] for name in self.names])
-        self._lrs.append(self._lr())
-        if engine.state.iteration % self.every_iters == 0:
+        iteration = engine.state.iteration
+        self._on_device.append((iteration, self._lr, cast(dict[str, Tensor], engine.state.output)))
+        self._note_lr()
+        if iteration % self.every_iters == 0:
             self.check(engine)
 
-    def _lr(self) -> float | None:
-        """Return the learning rate of the step to come."""
-        return None if self.optimizer is None else self.optimizer.param_groups[0]["lr"]
+    def _note_lr(self) -> None:
+        """Note the learning rate of the step to come."""
+        if self.optimizer is not None:
+            self._lr = self.optimizer.param_groups[0]["lr"]
 
     def check(self, engine: Engine) -> None:
         """Raise if one of the losses kept is not finite, and was one too many."""
-        if not self._losses:
-            return
-        rows = torch.stack([loss for losses in self._losses for loss in losses]).tolist()
-        count = len(self.names)
-        first = engine.state.iteration - len(self._losses) + 1
-        lrs, self._losses, self._lrs = self._lrs, [], self._lrs[-1:]
-        for place, lr in enumerate(lrs[:-1]):
-            losses = rows[place * count : (place + 1) * count]
-            bad = [value for value in losses if not math.isfinite(value)]
+        self._fetch()
+        fetched, self._fetched = self._fetched, []
+        for iteration, lr, losses in fetched:
+            bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
             self._in_a_row = self._in_a_row + 1 if bad else 0
             if bad:
-                iteration = first + place
-                self._record(engine, iteration, dict(zip(self.names, losses, strict=True)), lr)
-                if self._in_a_row > self.allowed_in_a_row:
-                    name = self.names[losses.index(bad[0])]
-                    raise FloatingPointError(
-                        f"{name} is {bad[0]} at iteration {iteration};"
-                        " a lower learning rate or clipping may help"
-                    )
+                self._record(engine, iteration, losses, lr)
+            if self._in_a_row > self.allowed_in_a_row:
+                name, value = next(iter(bad.items()))
+                raise FloatingPointError(
+                    f"{name} is {value} at iteration {iteration}; a lower learning rate or clipping may help"
+                )
+
+    def _fetch(self) -> None:
+        kept, self._on_device = self._on_device, []
+        if not kept:
+            return
+        names = self.names or [name for name in kept[0][2] if name.startswith("loss")]
+        values = torch.stack([output[name] for _, _, output in kept for name in names]).view(len(kept), -1)
+        for (iteration, lr, _), row in zip(kept, values.tolist(), strict=True):
+            self._fetched.append((iteration, lr, dict(zip(names, row, strict=True))))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been kept and not yet looked at, for a checkpoint."""
+        self._fetch()
+        return {"fetched": list(self._fetched), "in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint was taken."""
+        self._on_device, self._fetched = [], list(state["fetched"])
+        self._in_a_row = state["in_a_row"]
 
     def _record(self, engine: Engine, iteration: int, losses: dict[str, float], lr: float | None) -> None:
         epoch_length = engine.state.epoch_length or 1

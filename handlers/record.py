@@ -11,8 +11,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
-from handlers.checkpointing import model_sha256
 from handlers.files import read_metrics, write_whole
+from handlers.model_digest import model_sha256
 from handlers.report import plot_report
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
@@ -92,6 +92,7 @@ class Record:
         self.best, self.maximize, self.report = best, maximize, report
         self.path = self.directory / "metrics.jsonl"
         self._engine: Engine | None = None
+        self._torn = False  # whether the last line may end in its middle
 
     def attach(self, engine: Engine) -> "Record":
         """Register on the engine's events and return self."""
@@ -128,8 +129,10 @@ class Record:
         self._try(self._write_line, json.dumps(line))
 
     def _write_line(self, line: str) -> None:
+        before, self._torn = "\n" if self._torn else "", True
         with open(self.path, "a") as file:
-            file.write(line + "\n")
+            file.write(before + line + "\n")
+        self._torn = False
 
     def _try(self, write: Any, *args: Any) -> None:
         try:

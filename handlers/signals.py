@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -19,9 +21,9 @@ class Interrupted(KeyboardInterrupt):
 class StopOnSignal:
     """End the run after the step, or the epoch's evaluation, in which SIGTERM or SIGINT arrives.
 
-    The engine is terminated as by ``engine.terminate()``, so that `Checkpoints` saves; then `Interrupted` is
-    raised as the context is left. A second signal has its usual effect, at once. Enter it in the main thread.
-    Until a signal comes, it costs an iteration nothing.
+    ``save`` is called with the engine, which is then terminated as by ``engine.terminate()``; `Interrupted`
+    is raised as the context is left. A second signal has its usual effect, at once, and one that is ignored
+    stays so. Enter it in the main thread. Until a signal comes, it costs an iteration nothing.
 
     >>> import os
     >>> trainer = Engine(lambda engine, batch: os.kill(os.getpid(), signal.SIGTERM))
@@ -33,7 +35,8 @@ class StopOnSignal:
     SIGTERM 143 1
     """
 
-    def __init__(self) -> None:
+    def __init__(self, save: Callable[[Engine], object] = lambda engine: None) -> None:
+        self.save = save
         self.received: int | None = None
         self._engine: Engine | None = None
         self._before: dict[int, Any] = {}
@@ -44,9 +47,9 @@ class StopOnSignal:
         return self
 
     def __enter__(self) -> "StopOnSignal":
-        self._before = {
-            number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                self._before[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(
@@ -54,8 +57,9 @@ class StopOnSignal:
     ) -> None:
         self._restore()
         if self.received is not None and self._engine is not None:
-            self._engine.remove_event_handler(self.stop_inside_an_epoch, Events.ITERATION_COMPLETED)
-            self._engine.remove_event_handler(self.stop, Events.EPOCH_COMPLETED)
+            for event, handler in self._stops():
+                if self._engine.has_event_handler(handler, event):
+                    self._engine.remove_event_handler(handler, event)
         # Whatever else went wrong on the way out, such as workers that the signal ended too, it is why.
         if self.received is not None and not isinstance(error, KeyboardInterrupt):
             raise Interrupted(self.received) from error
@@ -64,20 +68,28 @@ class StopOnSignal:
         self.received = number
         self._restore()
         if self._engine is not None:  # from here on, after whatever else is attached
-            self._engine.add_event_handler(Events.ITERATION_COMPLETED, self.stop_inside_an_epoch)
-            self._engine.add_event_handler(Events.EPOCH_COMPLETED, self.stop)
+            for event, handler in self._stops():
+                self._engine.add_event_handler(event, handler)
         name = signal.Signals(number).name
-        print(f"{name}: saving after this step; once more ends it at once", file=sys.stderr, flush=True)
+        with suppress(OSError, ValueError):  # a terminal that is gone
+            print(f"{name}: saving after this step; once more ends it at once", file=sys.stderr, flush=True)
+
+    def _stops(self) -> tuple[tuple[Events, Callable[[Engine], None]], ...]:
+        return (
+            (Events.ITERATION_COMPLETED, self.stop_inside_an_epoch),
+            (Events.EPOCH_COMPLETED, self.stop),
+        )
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def stop_inside_an_epoch(self, engine: Engine) -> None:
-        """End the run; after an epoch's last step, `stop` does."""
+        """Save and end the run; after an epoch's last step, `stop` does."""
         if not (engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length == 0):
-            engine.terminate()
+            self.stop(engine)
 
     def stop(self, engine: Engine) -> None:
-        """End the run."""
+        """Save and end the run."""
+        self.save(engine)
         engine.terminate()

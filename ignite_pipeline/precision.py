@@ -49,6 +49,7 @@ class Precision:
     ...     precision = Precision("fp32", skip_non_finite=skip)
     ...     for factor in (torch.nan, 1.0):
     ...         precision.begin()
+    ...         optimizer.zero_grad()
     ...         loss = factor * weight.sum()
     ...         precision.backward(loss)
     ...         precision.update(optimizer, loss)
@@ -88,7 +89,7 @@ class Precision:
         self.scaler.scale(loss).backward()
 
     def update(self, optimizer: Optimizer, loss: Tensor, *, clip_norm: float | None = None) -> None:
-        """Step the optimizer, unless a loss was not finite; then clear its gradients.
+        """Step the optimizer, unless a loss was not finite. Its gradients stay, to be looked at.
 
         ``clip_norm`` bounds the global L2 norm of the gradients first.
         """
@@ -107,9 +108,9 @@ class Precision:
             # What GradScaler does: a fused kernel reads the flag on the device and keeps the weights.
             optimizer.found_inf = self._halted.float()  # type: ignore[attr-defined]
             optimizer.step()
+            del optimizer.found_inf  # type: ignore[attr-defined]
         elif not self._halted:
             optimizer.step()
-        optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the loss scale: empty but in float16.

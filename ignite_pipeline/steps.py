@@ -90,6 +90,7 @@ def supervised_step(
         x, y = prepare(batch)
         if transform is not None:
             x = transform(x)
+        optimizer.zero_grad()
         parts = []
         for x_part, y_part in zip(x.chunk(micro_batches), y.chunk(micro_batches), strict=True):
             share = len(x_part) / len(x)
@@ -202,6 +203,7 @@ def gan_step(
         loss = discriminator_weight * torch.stack(losses).sum()
         if penalty_weight:
             loss = loss + penalty_weight * gradient_penalty(judge, target, fake)
+        optimizer_d.zero_grad()
         precision.backward(loss)
         precision.update(optimizer_d, loss, clip_norm=clip_norm)
         accuracies = {
@@ -234,6 +236,7 @@ def gan_step(
                 reconstruction = reconstruction_loss(fake, target)
                 output["loss_g_reconstruction"] = reconstruction.detach()
                 loss = loss + reconstruction_weight * reconstruction
+            optimizer_g.zero_grad()
             precision.backward(loss)
         precision.update(optimizer_g, loss, clip_norm=clip_norm)
         precision.end()

@@ -121,7 +121,11 @@ class Run:
         except KeyboardInterrupt as interrupt:
             _say(f"interrupted; go on with --resume {self.directory}")
             sys.exit(getattr(interrupt, "status", 130))
-        summary = json.loads((self.directory / "summary.json").read_text())
+        try:
+            summary = json.loads((self.directory / "summary.json").read_text())
+        except (OSError, ValueError) as error:
+            _say(f"{self.directory}: done, but summary.json could not be written ({error})")
+            return
         timing, best = summary["timing"], summary["best"]
         words = [
             f"{summary['iterations']} iterations in {timing['wall_s']:.0f} s",

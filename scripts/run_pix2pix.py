@@ -207,8 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     LearningRate(optimizer_g).attach(trainer)
     if options.log_norms:
         ModelNorms(generator).attach(trainer)
-    StopOnNonFinite(
-        ("loss_d", "loss_g_adversarial", "loss_g_reconstruction"),
+    guard = StopOnNonFinite(
         allowed_in_a_row=options.skip_non_finite,
         path=run.directory / "non_finite.jsonl",
         samples_of=train_loader.batch_sampler.indices,
@@ -237,6 +236,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "schedule_d": schedule_d,
             "precision": precision,
             "means": means,
+            "guard": guard,
             "timer": timer,
         },
         every_s=options.checkpoint_every_s,
@@ -264,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.write_config(dataset)
     say_notice(data.notice)
     board = showing(trainer, run, timer=timer, notice=data.notice)
-    with run.closing(), record, board, StopOnSignal().attach(trainer):
+    with run.closing(), record, board, StopOnSignal(checkpoints.save).attach(trainer):
         if trainer.state.iteration < iterations:
             trainer.run(train_loader, max_iters=iterations, epoch_length=len(train_loader))
 

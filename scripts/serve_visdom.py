@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from handlers import read_config
-from handlers.files import parse_metrics
+from handlers.files import parse_lines
 from handlers.lock import is_locked
 from handlers.run_windows import RunWindows, compare, run_environment
 from handlers.visdom_sender import VisdomSender
@@ -66,7 +66,7 @@ class RunFollower:
                 added = file.read()
             added = added[: added.rfind(b"\n") + 1]
             self._offset += len(added)
-            for line in parse_metrics(added.decode(errors="replace"), path):
+            for line in parse_lines(added.decode(errors="replace"), path):
                 self.windows.add(line)
         self.windows.show_samples(self.directory)
         return self.windows

@@ -120,11 +120,12 @@ def front_end(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_script() -> Callable[..., subprocess.Popen[str]]:
-    """Start a script in a process of its own."""
+    """Start a script in a process, and a process group, of its own."""
 
     def start(name: str, *args: object) -> subprocess.Popen[str]:
         command = [sys.executable, str(SCRIPTS / name), *map(str, args)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
     return start
 

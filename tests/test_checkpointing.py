@@ -2,6 +2,7 @@ import copy
 import errno
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import nn
 
 from handlers import Checkpoints, load_checkpoint, load_newest, model_sha256
 from handlers.checkpoint_files import save_sealed
+
+from conftest import Clock
 
 
 @pytest.fixture
@@ -114,7 +117,7 @@ def test_a_damaged_later_file_does_not_push_valid_ones_out(tmp_path, model):
     checkpoints.attach(trainer)
     trainer.load_state_dict({"iteration": 10, "epoch_length": 5, "max_epochs": 3})
     trainer.run([0] * 5, max_epochs=3)
-    assert names(tmp_path) == files(10, 15)
+    assert names(tmp_path) == [*files(10, 15), "checkpoint_00000500.damaged"]
 
 
 def test_a_run_that_would_overwrite_a_later_checkpoint_is_refused(tmp_path, model):
@@ -152,6 +155,59 @@ def test_a_file_that_reads_back_wrong_never_takes_its_place(tmp_path, model, mon
         run()
     assert names(tmp_path) == files(0, 5)
     assert caplog.text.count("was not saved") == 2
+
+
+def test_a_best_that_could_not_be_saved_does_not_push_out_the_one_before(tmp_path, model, monkeypatch):
+    def save_but_the_second(path, content):
+        if content["engine"]["iteration"] == 10:
+            raise OSError("no")
+        save_sealed(path, content)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", save_but_the_second)
+    train(tmp_path, model, keep=1, scores=(0.9, 0.95, 0.5, 0.4))
+    assert names(tmp_path) == files(5, 20)
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("state", [lambda: open, lambda: Path("weights")], ids=["unpicklable", "unsafe"])
+def test_a_state_that_would_not_load_is_a_failed_save(tmp_path, model, background, state):
+    class Odd:
+        def state_dict(self):
+            return {"odd": state()}
+
+    trainer = Engine(lambda engine, batch: None)
+    trainer.logger.disabled = True
+    train(tmp_path, model, epochs=1)
+    Checkpoints(tmp_path / "odd", {"model": Odd()}, background=background).attach(trainer)
+    with pytest.raises(RuntimeError, match="was not saved"):
+        trainer.run([0] * 5)
+    assert trainer.state.iteration == 5
+    assert not list((tmp_path / "odd").glob("*.pt"))
+
+
+def test_what_cannot_be_removed_does_not_make_a_save_fail(tmp_path, model, monkeypatch, caplog):
+    def refuse(self, missing_ok=False):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    train(tmp_path, model, keep=1, epochs=2)
+    assert names(tmp_path) == files(0, 5, 10)
+    assert "checkpoint_00000005.pt could not be removed" in caplog.text
+
+
+def test_saves_that_take_longer_than_the_time_between_them_leave_time_to_train(tmp_path, model, monkeypatch):
+    clock, saved = Clock(), []
+
+    def save_slowly(path, content):
+        clock.spend(5)
+        saved.append(content["engine"]["iteration"])
+        save_sealed(path, content)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", save_slowly)
+    trainer = Engine(lambda engine, batch: clock.spend(1))
+    Checkpoints(tmp_path, {"model": model}, every_s=3, clock=clock).attach(trainer)
+    trainer.run([0] * 10, max_epochs=1)
+    assert saved == [0, 3, 6, 9, 10]
 
 
 def test_nan_is_never_saved(tmp_path, model):

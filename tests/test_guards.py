@@ -93,6 +93,40 @@ def test_batches_are_skipped_up_to_so_many_in_a_row(tmp_path):
         train(tmp_path / "..", iterations=100, bad=samples_of(20, 50, 51, 52), skip=2)
 
 
+def test_lines_are_neither_doubled_nor_lost_by_a_resume(tmp_path):
+    losses = [1.0, torch.nan, torch.inf, 1.0, torch.nan, 1.0, 1.0, 1.0]
+
+    def guard_and_trainer():
+        trainer = Engine(lambda engine, batch: {"loss": torch.tensor(losses[engine.state.iteration - 1])})
+        guard = StopOnNonFinite(every_iters=4, allowed_in_a_row=2, path=tmp_path / "non_finite.jsonl")
+        return guard.attach(trainer), trainer
+
+    guard, trainer = guard_and_trainer()
+    trainer.run([0] * 8, max_iters=3, epoch_length=8)  # a window is cut here; ...
+    state, position = guard.state_dict(), trainer.state_dict()
+    guard, trainer = guard_and_trainer()
+    trainer.run([0] * 8, max_iters=6, epoch_length=8)  # ... this leg is killed later, and lost
+    guard, trainer = guard_and_trainer()
+    guard.load_state_dict(state)
+    trainer.load_state_dict({**position, "max_iters": 8})
+    trainer.run([0] * 8, epoch_length=8)
+    lines = [json.loads(line) for line in (tmp_path / "non_finite.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [2, 3, 5]
+
+
+def test_a_window_that_is_cut_by_a_checkpoint_is_looked_at_after_it():
+    trainer = Engine(lambda engine, batch: {"loss": torch.tensor(torch.nan)})
+    first = StopOnNonFinite(allowed_in_a_row=9)
+    trainer.state.iteration = 1
+    trainer.state.output = {"loss": torch.tensor(torch.nan)}
+    first.collect(trainer)
+    first.collect(trainer)
+    second = StopOnNonFinite(allowed_in_a_row=1)
+    second.load_state_dict(first.state_dict())
+    with pytest.raises(FloatingPointError, match="loss is nan"):
+        second.check(trainer)
+
+
 def test_a_run_of_them_is_counted_across_windows():
     losses = [1.0, float("inf"), float("nan"), 1.0, float("nan"), float("inf"), float("nan")]
     trainer = Engine(lambda engine, batch: {"loss": torch.tensor(batch)})

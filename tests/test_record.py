@@ -34,6 +34,32 @@ def summary(directory):
     return json.loads((directory / "summary.json").read_text())
 
 
+def test_a_line_that_was_cut_off_does_not_swallow_the_next(tmp_path, monkeypatch):
+    record = Record(tmp_path)
+    real_open = open
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def write(self, text):
+            self.file.write(text[:5])
+            raise OSError(28, "No space left on device")
+
+    for number in range(4):
+        with monkeypatch.context() as patch:
+            if number == 1:
+                patch.setattr("builtins.open", lambda *args: Full(real_open(*args)))
+            record._try(record._write_line, json.dumps({"number": number}))
+    assert [line["number"] for line in read_metrics(tmp_path)] == [0, 2, 3]
+
+
 def test_lines_are_flat_and_in_order(tmp_path):
     trainer_with(tmp_path)
     lines = read_metrics(tmp_path)

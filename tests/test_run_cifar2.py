@@ -1,6 +1,7 @@
 """The script as people run it: on image files, killed and resumed."""
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -118,17 +119,17 @@ def test_more_epochs_may_be_asked_for(undisturbed, tmp_path):
     assert json.loads((directory / "config.json").read_text())["options"]["epochs"] == 4
 
 
-def test_an_interrupt_says_how_to_go_on(image_tree, tmp_path, start_script):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_ctrl_c_saves_and_says_how_to_go_on(image_tree, tmp_path, start_script, num_workers):
     directory = tmp_path / "run"
-    process = start_script(
-        "run_cifar2.py", "--data-root", image_tree, "--output", directory, *SMALL, "--epochs", 100_000
-    )
-    while not (directory / "checkpoints").exists():
+    options = ["--data-root", image_tree, "--output", directory, *SMALL, "--epochs", 100_000]
+    process = start_script("run_cifar2.py", *options, "--num-workers", num_workers)
+    while len(list(directory.glob("checkpoints/*.pt"))) < 2:
         assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, error
     assert f"interrupted; go on with --resume {directory}" in error
     assert "Traceback" not in error
     assert summary(directory)["status"] == "interrupted"

@@ -85,6 +85,12 @@ def test_other_recipes_train(pairs, tmp_path, gan_loss):
     assert all(value is not None for value in found["final"].values())
 
 
+def test_without_the_distance_there_is_no_loss_of_it(pairs, tmp_path):
+    found = train(pairs, tmp_path / "run", "--lambda-l1", 0, "--max-iterations", 5, "--log-norms")
+    assert "train/loss_g_reconstruction" not in found["final"]
+    assert found["final"]["train/grad_norm"] > 0
+
+
 @pytest.fixture(scope="module")
 def checkpoint(undisturbed):
     return undisturbed / "checkpoints" / "checkpoint_00000010.pt"

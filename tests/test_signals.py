@@ -81,3 +81,38 @@ def test_what_fails_after_a_signal_failed_because_of_it():
 
 def test_without_a_signal_nothing_is_changed(tmp_path):
     assert run(tmp_path, send_at=None, send=None, epochs=1) == [1, 2, 3, 4, 5, "evaluated"]
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run(tmp_path, send_at=2, send=signal.SIGINT, epochs=1) == [1, 2, 3, 4, 5, "evaluated"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_terminal_that_is_gone_costs_no_save(tmp_path, monkeypatch):
+    class Gone:
+        def write(self, text):
+            raise BrokenPipeError
+
+        flush = None
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    with pytest.raises(Interrupted):
+        run(tmp_path, send_at=7, send=signal.SIGTERM)
+    assert load_newest(tmp_path)["engine"]["iteration"] == 7
+
+
+def test_what_saves_comes_before_what_evaluates_an_unfinished_epoch():
+    order = []
+
+    def step(engine, batch):
+        if engine.state.iteration == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer = Engine(step)
+    trainer.add_event_handler(Events.TERMINATE, lambda: order.append("evaluated"))
+    with pytest.raises(Interrupted), StopOnSignal(lambda engine: order.append("saved")).attach(trainer):
+        trainer.run([0] * 5)
+    assert order == ["saved", "evaluated"]

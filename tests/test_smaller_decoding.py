@@ -51,6 +51,8 @@ def test_a_size_is_wanted_only_where_images_are_halved_before_they_are_tensors()
     assert size_wanted([T.Resize(51)], image) is None
     assert size_wanted([T.RandomHorizontalFlip(), T.Resize(50)], image) == (50, 50)
     assert size_wanted([T.ToTensor(), T.Resize(20)], image) is None
+    assert size_wanted([T.CenterCrop(40)], image) is None
+    assert size_wanted([T.RandomCrop(40), T.Resize(20)], image) is None
 
 
 def test_drafting_ends(tmp_path):

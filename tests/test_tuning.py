@@ -68,6 +68,20 @@ def test_time_goes_to_the_better_half(monkeypatch):
     }
 
 
+def test_a_setting_that_was_left_out_does_not_win_when_the_machine_slows_down(monkeypatch):
+    calls = []
+
+    def measure(dataset, step, setting, *, seconds):
+        calls.append(setting)
+        return (1.0 if len(calls) <= 8 else 3.0) + setting.num_workers / 10
+
+    monkeypatch.setattr(tuning, "loop_s", measure)
+    monkeypatch.setattr(tuning, "loader_s", lambda *args, **options: 0.0)
+    settings = [Setting(2, num_workers=count) for count in range(8)]
+    found = search(range(8), lambda engine, batch: None, settings)
+    assert [one.setting.num_workers for one in found[:3]] == [0, 1, 2]
+
+
 def test_a_lucky_measurement_does_not_win(monkeypatch):
     luck = iter([0.5])
 

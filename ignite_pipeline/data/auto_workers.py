@@ -59,15 +59,16 @@ class AutoWorkers:
         self.window_s, self.budget_s = window_s, budget_s
         self._trials = self._search()
         self._num_workers = next(self._trials)
-        self._begin_window(warm_up=2)
-
-    def attach(self, engine: Engine) -> "AutoWorkers":
-        """Register on the engine's events and return self."""
+        self._begin_window(warm_up=_warm_up(0))
+        self._fetch_start = self._fetch_end = 0.0
         self._handlers = (
             (Events.GET_BATCH_STARTED, self._start_fetch),
             (Events.GET_BATCH_COMPLETED, self._end_fetch),
             (Events.ITERATION_COMPLETED, self._end_iteration),
         )
+
+    def attach(self, engine: Engine) -> "AutoWorkers":
+        """Register on the engine's events and return self."""
         for event, handler in self._handlers:
             engine.add_event_handler(event, handler)
         return self
@@ -81,7 +82,10 @@ class AutoWorkers:
         self.window_s = min(self.window_s, budget_s / 8)
         end = self.clock() + budget_s
         best, best_s, count = 0, none_s, 1
-        while count <= self.max_workers and self.clock() + 3 * self.window_s <= end:
+        while count <= self.max_workers:
+            window_s = max(self.window_s, _LEAST_ITERATIONS * none_s) + _warm_up(count) * none_s
+            if self.clock() + 3 * window_s > end:  # a trial, and two windows to confirm the best
+                break
             seconds, _ = yield count
             if best_s / seconds < WORTHWHILE:
                 break
@@ -115,12 +119,26 @@ class AutoWorkers:
             return
         try:
             num_workers = self._trials.send((self._all_s / self._count, self._fetch_s / self._all_s))
+            self._change(engine, num_workers)
         except StopIteration as end:
             num_workers, reason = end.value
-            for event, handler in self._handlers:
-                engine.remove_event_handler(handler, event)
-            self.decided(num_workers, reason)
+            self._decide(engine, num_workers, reason)
+            self._change(engine, num_workers)
+        except Exception as error:  # no memory for them, or a data set that cannot be sent to them
+            self._decide(engine, self._num_workers, f"{num_workers} workers could not be started: {error}")
+
+    def _change(self, engine: Engine, num_workers: int) -> None:
         if num_workers != self._num_workers:
+            start = engine.state.iteration
+            engine.set_data(self.make_loader(num_workers=num_workers, start_iteration=start))
             self._num_workers = num_workers
-            engine.set_data(self.make_loader(num_workers=num_workers, start_iteration=engine.state.iteration))
-        self._begin_window(warm_up=2 + 2 * num_workers)
+        self._begin_window(warm_up=_warm_up(num_workers))
+
+    def _decide(self, engine: Engine, num_workers: int, reason: str) -> None:
+        for event, handler in self._handlers:
+            engine.remove_event_handler(handler, event)
+        self.decided(num_workers, reason)
+
+
+def _warm_up(num_workers: int) -> int:
+    return 2 + 2 * num_workers

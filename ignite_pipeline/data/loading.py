@@ -1,6 +1,6 @@
 """The endless, position-keyed loader: which samples a step sees depends on its number and the seed alone."""
 
-import signal
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -14,7 +14,6 @@ from ignite_pipeline.seeding import ORDER_STREAM, REPLACE_STREAM, SAMPLE_STREAM,
 
 Key = tuple[int, int]
 _ATTEMPTS = 10
-_SECONDS_AFTER_SIGTERM = 5
 
 
 class PositionSampler(Sampler[list[Key]]):
@@ -106,6 +105,8 @@ class PositionKeyed(Dataset[Any]):
         innermost = _innermost(dataset)
         # Every Subset has __getitems__, but it loops over samples where the data set inside has none.
         self._takes_batches = hasattr(innermost, "__getitems__")
+        if skip_bad and self._takes_batches:
+            raise ValueError("skip_bad needs a data set that is read sample by sample, without __getitems__")
         self._deterministic = getattr(innermost, "deterministic", False)
         # A byte for each sample, shared with the workers; None where a bad one stops everything.
         size = len(dataset)  # type: ignore[arg-type]
@@ -206,10 +207,9 @@ class EndlessLoader(DataLoader[Any]):
 
 
 def _begin_work(worker_id: int, *, then: Callable[[int], object] | None) -> None:
-    """Let a worker live until its parent, to which Ctrl-C and SIGTERM are sent too, has finished its step."""
-    if hasattr(signal, "alarm"):  # not on Windows, where no signal comes
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SECONDS_AFTER_SIGTERM))
+    """Leave the terminal's process group, so that Ctrl-C lets the parent finish its step with its workers."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     info: Any = get_worker_info()
     info.dataset.work_as(worker_id)
     if then is not None:

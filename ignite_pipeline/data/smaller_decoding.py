@@ -12,6 +12,7 @@ from PIL import Image
 from ignite_pipeline.seeding import seeded
 
 _WORTHWHILE = 1.05
+_WHOLE_RANGE = 0.85 * 255
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,29 @@ def drafting(size: tuple[int, int]) -> Iterator[None]:
 
 
 def size_wanted(transforms: Sequence[Callable[[Any], Any]], image: Any) -> tuple[int, int] | None:
-    """Return the first size that the transforms bring an image to, if it is at most half its own.
+    """Return the first size that the transforms scale an image to, if it is at most half its own.
+
+    A cut is told from a scale by a picture that goes from black to white from edge to edge.
 
     >>> size_wanted([lambda image: image.resize((30, 20))], Image.new("RGB", (64, 64)))
     (30, 20)
+    >>> size_wanted([lambda image: image.crop((0, 0, 30, 20))], Image.new("RGB", (64, 64)))
     """
-    size = getattr(image, "size", None)
+    if not isinstance(image, Image.Image):
+        return None
+    down = Image.linear_gradient("L")
+    across = down.transpose(Image.Transpose.ROTATE_90)
+    probe: Any = Image.merge("RGB", (down, across, down)).resize(image.size)
     with seeded(0):
         for transform in transforms:
-            image = transform(image)
-            if not isinstance(image, Image.Image):
+            probe = transform(probe)
+            if not isinstance(probe, Image.Image) or probe.mode != "RGB":
                 return None
-            if size is not None and max(image.width / size[0], image.height / size[1]) <= 0.5:
-                return image.size
+            extrema: Any = probe.getextrema()
+            if any(high - low < _WHOLE_RANGE for low, high in extrema):
+                return None
+            if max(probe.width / image.width, probe.height / image.height) <= 0.5:
+                return probe.size
     return None
 
 

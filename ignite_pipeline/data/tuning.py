@@ -110,7 +110,7 @@ def compute_s(step: Step, batch: Any, *, seconds: float) -> float:
     """Return the seconds that the step takes on one batch, again and again."""
     engine = Engine(step)
     for _ in range(2):
-        step(engine, batch)
+        _finished(step(engine, batch))
     return seconds_a_batch(_again(batch), lambda same: _finished(step(engine, same)), seconds=seconds)
 
 
@@ -121,7 +121,7 @@ def loop_s(dataset: Dataset[Any], step: Step, setting: Setting, *, seconds: floa
     torch.set_num_threads(setting.threads or threads)
     try:
         batches = setting.batches(dataset, **options)
-        _warm_up(batches, lambda batch: step(engine, batch), setting, seconds)
+        _warm_up(batches, lambda batch: _finished(step(engine, batch)), setting, seconds)
         return seconds_a_batch(batches, lambda batch: _finished(step(engine, batch)), seconds=seconds)
     finally:
         torch.set_num_threads(threads)
@@ -217,7 +217,8 @@ def search(
         left.append(replace(best, prefetch_factor=2 * best.prefetch_factor))
     if len(left) > 1:
         measure(left, FINAL_ROUNDS)
-    return [measured[setting] for setting in _best_first(list(measured), measured)]
+    others = [setting for setting in measured if setting not in left]
+    return [measured[one] for one in _best_first(left, measured) + _best_first(others, measured)]
 
 
 def _best_first(settings: list[Setting], measured: dict[Setting, Measurement]) -> list[Setting]:
