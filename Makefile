@@ -6,7 +6,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $
 # Kill real runs so many times, at random moments, and compare them with undisturbed ones.
 KILLS ?= 50
 
-.PHONY: setup cifar2 pix2pix test lint bench torture
+.PHONY: setup cifar2 pix2pix test lint bench quick-bench torture
 
 setup: .venv/installed
 
@@ -40,8 +40,10 @@ test: lint
 torture: setup
 	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(BIN)/pytest -s tests/test_torture.py
 
+# Half a minute: fails if something has become twice as slow, beside its peers, as it was.
+quick-bench: setup
+	$(BIN)/python benchmarks/quick.py
+
+# Twenty minutes on two cores; leave the machine alone meanwhile.
 bench: .venv/installed-bench
-	$(BIN)/python benchmarks/overhead.py $(ARGS)
-	$(BIN)/python benchmarks/pix2pix_step.py $(ARGS)
-	PYTHONPATH=scripts:tests $(BIN)/python benchmarks/visdom_board.py
-	$(BIN)/python benchmarks/survival.py
+	$(BIN)/python benchmarks/report.py

@@ -1,4 +1,4 @@
-"""What a framework adds to an iteration: an empty step under a plain loop, Ignite, ours and Lightning.
+"""What a framework adds to an iteration: the same step under a plain loop, Ignite, ours and others.
 
 python benchmarks/overhead.py            # make bench
 """
@@ -29,6 +29,7 @@ from handlers import (
     Record,
     StepMeans,
     StopOnNonFinite,
+    StopOnSignal,
     VisdomBoard,
 )
 from ignite_pipeline.seeding import ReseedEachIteration
@@ -58,7 +59,12 @@ class Terminal(io.StringIO):
 
 
 class EmptyStep:
-    """Return the same output every time; note when the warm-up ends and when the last iteration begins."""
+    """Return the same output every time; note when the warm-up ends and when the last iteration begins.
+
+    A step that takes ``busy_s`` keeps the processor busy so long.
+    """
+
+    busy_s = 0.0
 
     def __init__(self, iterations: int) -> None:
         self.marks, self.calls = {WARM_UP: 0.0, iterations: 0.0}, 0
@@ -69,6 +75,10 @@ class EmptyStep:
         self.calls += 1
         if self.calls in self.marks:
             self.marks[self.calls] = time.perf_counter()
+        if self.busy_s:
+            end = time.perf_counter() + self.busy_s
+            while time.perf_counter() < end:
+                pass
         return self.output
 
     def microseconds(self) -> float:
@@ -121,16 +131,16 @@ def every_default_handler(iterations: int) -> float:
         ReseedEachIteration(0).attach(trainer)
         means = StepMeans().attach(trainer)
         LearningRate(optimizer).attach(trainer)
-        StopOnNonFinite().attach(trainer)
+        guard = StopOnNonFinite(optimizer=optimizer).attach(trainer)
         record = Record(directory, timer=timer, batch_size=64, models=(model,), report=False).attach(trainer)
-        objects = {"model": model, "optimizer": optimizer, "means": means, "timer": timer}
-        Checkpoints(directory, objects, every_s=60).attach(trainer)
+        objects = {"model": model, "optimizer": optimizer, "means": means, "guard": guard, "timer": timer}
+        checkpoints = Checkpoints(directory, objects, every_s=60).attach(trainer)
         shown = {"train/loss": "loss", "train/accuracy": "accuracy"}
         ProgressLine(metrics=shown, timer=timer, batch_size=64, stream=Terminal()).attach(trainer)
         board = VisdomBoard(
             "http://localhost:8097", environment="overhead", directory=directory, optional=True
         )
-        with record, board.attach(trainer):
+        with record, board.attach(trainer), StopOnSignal(checkpoints.save).attach(trainer):
             trainer.run(Batches(iterations))
     return step.microseconds()
 
@@ -167,8 +177,37 @@ def lightning_switched_off(iterations: int) -> float:
     return step.microseconds()
 
 
+def torchtnt_switched_off(iterations: int) -> float:
+    """Time torchtnt's train loop without callbacks."""
+    from torchtnt.framework.state import State
+    from torchtnt.framework.train import train
+    from torchtnt.framework.unit import TrainUnit
+
+    step = EmptyStep(iterations)
+
+    class Unit(TrainUnit[int]):
+        def train_step(self, state: State, data: int) -> None:
+            step(None, data)
+
+    train(Unit(), Batches(iterations), max_epochs=1)
+    return step.microseconds()
+
+
+def accelerate_loop(iterations: int) -> float:
+    """Time a loop as Accelerate's guide writes it."""
+    from accelerate import Accelerator
+
+    step = EmptyStep(iterations)
+    accelerator = Accelerator(cpu=True)
+    model = accelerator.prepare(nn.Linear(2, 2))
+    for batch in Batches(iterations):
+        with accelerator.accumulate(model):
+            step(None, batch)
+    return step.microseconds()
+
+
 def contenders() -> dict[str, Callable[[int], float]]:
-    """Return what is measured; Lightning only where it is installed."""
+    """Return what is measured; other frameworks only where they are installed."""
     found: dict[str, Callable[[int], float]] = {
         "plain loop": plain_loop,
         "Ignite, bare": bare_ignite,
@@ -176,10 +215,16 @@ def contenders() -> dict[str, Callable[[int], float]]:
         "Ignite's BasicTimeProfiler": ignite_profiler,
         "ours, every default handler": every_default_handler,
     }
-    try:
-        found[f"Lightning {version('lightning')}, switched off"] = lightning_switched_off
-    except ModuleNotFoundError:
-        print("Lightning is not installed, so it is not measured: pip install '.[bench]'")
+    peers = (
+        ("lightning", "Lightning {}, switched off", lightning_switched_off),
+        ("torchtnt", "torchtnt {}, no callbacks", torchtnt_switched_off),
+        ("accelerate", "Accelerate {}, accumulate()", accelerate_loop),
+    )
+    for package, name, measure in peers:
+        try:
+            found[name.format(version(package))] = measure
+        except ModuleNotFoundError:
+            print(f"{package} is not installed, so it is not measured: pip install '.[bench]'")
     return found
 
 
@@ -191,23 +236,27 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
 
-    measured = contenders()
-    times: dict[str, list[float]] = {name: [] for name in measured}
-    for _ in tqdm(range(options.rounds), desc="rounds", leave=False):
-        for name, measure in measured.items():
-            times[name].append(measure(options.iterations))
-
+    warnings.filterwarnings("ignore")
+    measured, figures = contenders(), {}
     versions = f"torch {torch.__version__}, Ignite {version('pytorch-ignite')}"
-    print(f"Python {platform.python_version()}, {versions}, {platform.machine()}; an empty step,")
+    print(f"Python {platform.python_version()}, {versions}, {platform.machine()};")
     print(f"{options.rounds} runs of {options.iterations:,} iterations each, in turn; median (min to max)\n")
-    print(f"| {'':32} | µs an iteration | µs over bare Ignite, in pairs |")
-    print("|---|---|---|")
-    bare = times["Ignite, bare"]
-    for name, ours in times.items():
-        over = [a - b for a, b in zip(ours, bare, strict=True)]
-        print(f"| {name:32} | {spread(ours)} | {spread(over) if ours is not bare else '–'} |")
+    for step_us in (0, 100):
+        EmptyStep.busy_s = step_us * 1e-6
+        times: dict[str, list[float]] = {name: [] for name in measured}
+        for _ in tqdm(range(options.rounds), desc=f"rounds, {step_us} µs", leave=False):
+            for name, measure in measured.items():
+                times[name].append(measure(options.iterations))
+        figures[step_us] = times
+        what = f"a step of {step_us} µs" if step_us else "an empty step"
+        print(f"| {what:32} | µs an iteration | µs over bare Ignite, in pairs |\n|---|---|---|")
+        bare = times["Ignite, bare"]
+        for name, ours in times.items():
+            over = [a - b for a, b in zip(ours, bare, strict=True)]
+            print(f"| {name:32} | {spread(ours)} | {spread(over) if ours is not bare else '–'} |")
+        print()
     if options.json:
-        options.json.write_text(json.dumps(times, indent=2) + "\n")
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def spread(values: list[float]) -> str:

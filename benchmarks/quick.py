@@ -1,0 +1,86 @@
+"""Has anything become twice as slow? Three ratios to peers, measured in this process, in half a minute.
+
+python benchmarks/quick.py               # make quick-bench
+
+Ends with status 1 if a ratio is more than twice what it was when its limit was written down.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
+from ignite_pipeline.data.generated import draw_airplanes_and_birds
+
+import feeding
+import overhead
+import pix2pix_step
+
+ROUNDS = 5
+ITERATIONS = 5_000
+
+
+def overhead_ratio() -> Callable[[], float]:
+    """Return what measures an iteration with every default handler over one of bare Ignite."""
+    return lambda: overhead.every_default_handler(ITERATIONS) / overhead.bare_ignite(ITERATIONS)
+
+
+def feeding_ratio() -> Callable[[], float]:
+    """Return what measures the time of our augmented batches over that of torchvision's style."""
+    images = draw_airplanes_and_birds(1_000, seed=0)
+    classical = feeding.TorchvisionStyle(images)
+    augment = nn.Sequential(RandomCrop(padding=4, flip=0.5), Normalize(feeding.MEAN, feeding.STD))
+
+    def measure() -> float:
+        theirs = feeding.images_per_s(feeding.classic(classical, 64, 0), 64, 0.5)
+        return theirs / feeding.images_per_s(feeding.ours(images, 64, augment), 64, 0.5)
+
+    return measure
+
+
+def pix2pix_ratio() -> Callable[[], float]:
+    """Return what measures our step of pix2pix at 64 pixels over the plain one."""
+    pair = torch.rand(4, 3, 64, 64) * 2 - 1, torch.rand(4, 3, 64, 64) * 2 - 1
+    steps = [make(64) for make in (lambda side: pix2pix_step.our_step(side, "fp32"), pix2pix_step.plain_step)]
+
+    def seconds(step: Callable[[pix2pix_step.Pair], object]) -> float:
+        start = time.perf_counter()
+        for _ in range(2):
+            step(pair)
+        return time.perf_counter() - start
+
+    for step in steps:
+        seconds(step)
+    return lambda: seconds(steps[0]) / seconds(steps[1])
+
+
+# What each was on two cores with torch 2.15, and Ignite 0.5.5: a limit is twice that.
+USUAL: dict[str, tuple[Callable[[], Callable[[], float]], float]] = {
+    "every default handler / bare Ignite": (overhead_ratio, 4.1),
+    "our batches / torchvision style": (feeding_ratio, 0.042),
+    "our pix2pix step / the plain one": (pix2pix_ratio, 0.85),
+}
+
+
+def main() -> None:
+    """Print each ratio beside its limit."""
+    torch.set_num_threads(1)  # threads wait for each other where another process holds a core: not our doing
+    slow = []
+    print("| | ratio | limit |\n|---|---|---|")
+    for name, (prepare, usual) in USUAL.items():
+        measure = prepare()
+        ratios = [measure() for _ in tqdm(range(ROUNDS), desc=name, leave=False)]
+        print(f"| {name} | {feeding.spread(ratios, '.3g')} | {2 * usual:.3g} |", flush=True)
+        if statistics.median(ratios) > 2 * usual:
+            slow.append(name)
+    if slow:
+        sys.exit(f"twice as slow as it was, or more: {', '.join(slow)}")
+
+
+if __name__ == "__main__":
+    main()
