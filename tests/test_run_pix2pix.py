@@ -123,9 +123,9 @@ def test_single_images_of_the_networks_size_are_not_resized(checkpoint, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["{tmp}/nowhere.pt", "{val}"], "{tmp}/nowhere.pt: not a checkpoint, or damaged"),
-        (["{tmp}/text.pt", "{val}"], "{tmp}/text.pt: not a checkpoint, or damaged"),
-        (["{tmp}/other.pt", "{val}"], "{tmp}/other.pt: not a checkpoint, or damaged"),
+        (["{tmp}/nowhere.pt", "{val}"], "{tmp}/nowhere.pt: cannot be read (No such file"),
+        (["{tmp}/text.pt", "{val}"], "{tmp}/text.pt: not a checkpoint, or cut off"),
+        (["{tmp}/other.pt", "{val}"], "{tmp}/other.pt: not a checkpoint, or cut off"),
         (["{checkpoint}", "{tmp}/nowhere"], "{tmp}/nowhere: no such file"),
         (["{checkpoint}", "{tmp}/empty"], "{tmp}/empty: holds no image"),
         (["{checkpoint}", "{tmp}/text.pt"], "{tmp}/text.pt: not a readable image"),
