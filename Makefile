@@ -3,7 +3,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip install --disable-pip-version-check
 
-# Kill real runs so many times, at random moments, and compare them with undisturbed ones.
 KILLS ?= 50
 
 .PHONY: setup cifar2 pix2pix test lint bench quick-bench torture
@@ -15,10 +14,7 @@ setup: .venv/installed
 	$(INSTALL) --editable '.[test]'
 	touch $@
 
-.venv/installed-torture: setup
-	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(BIN)/pytest -s tests/test_torture.py
-
-bench: .venv/installed
+.venv/installed-bench: .venv/installed
 	$(INSTALL) --editable '.[bench]'
 	touch $@
 
@@ -37,6 +33,7 @@ lint: setup
 test: lint
 	$(BIN)/pytest $(ARGS)
 
+# Kill real runs KILLS times, at random moments, and compare them with undisturbed ones.
 torture: setup
 	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(BIN)/pytest -s tests/test_torture.py
 
