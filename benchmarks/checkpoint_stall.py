@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     objects = trained()
-    count = sum(p.numel() for n in ("generator", "discriminator") for p in objects[n].parameters())  # type: ignore[union-attr]
+    count = sum(p.numel() for n in ("generator", "discriminator") for p in objects[n].parameters())
     engine = Engine(lambda engine, batch: None)
     engine.state.epoch_length = engine.state.max_epochs = 1
     with tempfile.TemporaryDirectory() as folder:

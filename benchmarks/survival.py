@@ -278,7 +278,7 @@ def full(framework: str, folder: Path) -> str:
 def _loads(path: Path) -> bool:
     try:
         torch.load(path, weights_only=False)
-    except Exception:
+    except Exception:  # a damaged file makes the unpickler raise anything
         return False
     return True
 

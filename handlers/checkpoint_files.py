@@ -34,7 +34,7 @@ def save_sealed(path: Path, content: Any) -> None:
     """Write ``content`` as ``torch.save`` does, and the SHA-256 of it all at the end."""
     with open(path, "wb") as file:
         hashing = _HashingFile(file)
-        torch.save(content, hashing)  # type: ignore[arg-type]
+        torch.save(content, hashing)  # type: ignore[arg-type]  # it needs write() and flush() only
         file.write(_MARK + hashing.hasher.hexdigest().encode())
 
 

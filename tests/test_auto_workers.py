@@ -40,8 +40,9 @@ def train(ms, iterations, *, step_s=0.01, **options):
 
     trainer = Engine(step)
     if options:
-        decided = lambda workers, reason: answers.append((workers, reason))  # noqa: E731
-        AutoWorkers(make_loader, iterations=100_000, decided=decided, **options).attach(trainer)
+        AutoWorkers(
+            make_loader, iterations=100_000, decided=lambda *answer: answers.append(answer), **options
+        ).attach(trainer)
     trainer.run(make_loader(num_workers=0), max_iters=iterations, epoch_length=16)
     return seen.hexdigest(), answers
 
