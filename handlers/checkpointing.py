@@ -125,10 +125,11 @@ class Checkpoints:
 
     def save_if_due(self, engine: Engine) -> None:
         """Save if ``every_s`` have passed; after an epoch's last iteration, `save_scored` does."""
+        if self.every_s is None or self.clock() - self._last_save_s < self.every_s:
+            return
         state = engine.state
-        due = self.every_s is not None and self.clock() - self._last_save_s >= self.every_s
         writing = self._written is not None and not self._written.done()
-        if due and not writing and not (state.epoch_length and state.iteration % state.epoch_length == 0):
+        if not writing and not (state.epoch_length and state.iteration % state.epoch_length == 0):
             self.save(engine)
 
     def save_scored(self, engine: Engine) -> None:

@@ -57,7 +57,7 @@ class StopOnNonFinite:
         self.path, self.samples_of, self.optimizer = path, samples_of, optimizer
         self._lr: float | None = None
         self._on_device: list[tuple[int, float | None, dict[str, Tensor]]] = []
-        self._fetched: list[tuple[int, float | None, dict[str, float]]] = []
+        self._fetched: list[tuple[int, float | None, list[float]]] = []
         self._in_a_row = 0
 
     def attach(self, engine: Engine) -> "StopOnNonFinite":
@@ -81,10 +81,10 @@ class StopOnNonFinite:
 
     def collect(self, engine: Engine) -> None:
         """Keep this iteration's losses, on the device; look at them if the window is full."""
-        iteration = engine.state.iteration
-        self._on_device.append((iteration, self._lr, cast(dict[str, Tensor], engine.state.output)))
+        state = engine.state
+        self._on_device.append((state.iteration, self._lr, cast(dict[str, Tensor], state.output)))
         self._note_lr()
-        if iteration % self.every_iters == 0:
+        if state.iteration % self.every_iters == 0:
             self.check(engine)
 
     def _note_lr(self) -> None:
@@ -96,12 +96,15 @@ class StopOnNonFinite:
         """Raise if one of the losses kept is not finite, and was one too many."""
         self._fetch()
         fetched, self._fetched = self._fetched, []
-        for iteration, lr, losses in fetched:
-            bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
-            self._in_a_row = self._in_a_row + 1 if bad else 0
-            if bad:
-                self._record(engine, iteration, losses, lr)
+        for iteration, lr, row in fetched:
+            if all(map(math.isfinite, row)):
+                self._in_a_row = 0
+                continue
+            self._in_a_row += 1
+            losses = dict(zip(self.names or (), row, strict=True))
+            self._record(engine, iteration, losses, lr)
             if self._in_a_row > self.allowed_in_a_row:
+                bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
                 name, value = next(iter(bad.items()))
                 raise FloatingPointError(
                     f"{name} is {value} at iteration {iteration}; a lower learning rate or clipping may help"
@@ -111,20 +114,20 @@ class StopOnNonFinite:
         kept, self._on_device = self._on_device, []
         if not kept:
             return
-        names = self.names or [name for name in kept[0][2] if name.startswith("loss")]
-        values = torch.stack([output[name] for _, _, output in kept for name in names]).view(len(kept), -1)
-        for (iteration, lr, _), row in zip(kept, values.tolist(), strict=True):
-            self._fetched.append((iteration, lr, dict(zip(names, row, strict=True))))
+        self.names = self.names or [name for name in kept[0][2] if name.startswith("loss")]
+        values = torch.stack([output[name] for _, _, output in kept for name in self.names])
+        for (iteration, lr, _), row in zip(kept, values.view(len(kept), -1).tolist(), strict=True):
+            self._fetched.append((iteration, lr, row))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been kept and not yet looked at, for a checkpoint."""
         self._fetch()
-        return {"fetched": list(self._fetched), "in_a_row": self._in_a_row}
+        return {"fetched": list(self._fetched), "names": self.names, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was taken."""
         self._on_device, self._fetched = [], list(state["fetched"])
-        self._in_a_row = state["in_a_row"]
+        self.names, self._in_a_row = state["names"], state["in_a_row"]
 
     def _record(self, engine: Engine, iteration: int, losses: dict[str, float], lr: float | None) -> None:
         epoch_length = engine.state.epoch_length or 1

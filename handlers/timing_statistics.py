@@ -1,13 +1,11 @@
 """What the times of many iterations say, in memory that does not grow with their number."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 _CHUNK = 256
-_WINDOW = 256
 # Bins of the histogram are 2 % wide, from 0.1 µs to 10,000 s.
 _SHORTEST_S, _RATIO, _BINS = 1e-7, 1.02, 1280
 _ENOUGH_ITERATIONS = 20
@@ -27,7 +25,6 @@ class IterationTimes:
 
     def __init__(self, parts: Sequence[str]) -> None:
         self.parts = tuple(parts)
-        self.window: deque[tuple[float, ...]] = deque(maxlen=_WINDOW)
         self._new: list[tuple[float, ...]] = []
         self._count = 0
         self._totals = np.zeros(len(parts))
@@ -36,7 +33,6 @@ class IterationTimes:
 
     def add(self, seconds: tuple[float, ...]) -> None:
         """Add an iteration: its seconds, in the order of the parts."""
-        self.window.append(seconds)
         self._new.append(seconds)
         if len(self._new) == _CHUNK:
             self._digest()
@@ -72,12 +68,6 @@ class IterationTimes:
         place = int(np.searchsorted(histogram, q * self._count))
         return 0.0 if place == 0 else float(_SHORTEST_S * _RATIO ** (min(place, _BINS - 1) + 0.5))
 
-    def recent_quantile(self, part: str, q: float) -> float | None:
-        """Return a quantile over the latest 256 iterations; None before the first."""
-        if not self.window:
-            return None
-        return float(np.quantile([row[self.parts.index(part)] for row in self.window], q))
-
     def speedup_without(self, part: str) -> tuple[float, float, float] | None:
         """Return how much faster all would be if the part took no time, and a 95 % interval around it.
 
@@ -111,7 +101,7 @@ class IterationTimes:
         return "compute-bound" if self.share("compute") >= _NEARLY_ALL else "balanced"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been added so far, but for the window, for a checkpoint."""
+        """Return what has been added so far, for a checkpoint."""
         self._digest()
         return {
             "count": self._count,

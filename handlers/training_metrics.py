@@ -1,6 +1,8 @@
 """What a training step reports, brought to the host once in many iterations."""
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import add
 from typing import Any, cast
 
 import torch
@@ -28,7 +30,7 @@ class StepMeans:
             raise ValueError(f"every_iters must be at least 1, got {every_iters}")
         self.every_iters = every_iters
         self._on_device: list[dict[str, Tensor]] = []
-        self._window: list[dict[str, float]] = []
+        self._window: dict[str, list[float]] = {}
         self._epoch: dict[str, float] = {}
         self._epoch_count = 0
 
@@ -49,10 +51,9 @@ class StepMeans:
     def publish_window(self, engine: Engine) -> None:
         """Publish the means since the last window."""
         self._fetch()
-        for name in self._window[0]:
-            mean = sum(row[name] for row in self._window) / len(self._window)
-            engine.state.metrics[f"train/{name}"] = mean
-        self._window.clear()
+        for name, values in self._window.items():
+            engine.state.metrics[f"train/{name}"] = sum(values) / len(values)
+        self._window = {}
 
     def publish_epoch(self, engine: Engine) -> None:
         """Publish the means since the epoch began."""
@@ -68,24 +69,25 @@ class StepMeans:
         if not self._on_device:
             return
         names = list(self._on_device[0])
-        values = torch.stack([output[name] for output in self._on_device for name in names])
-        # Added up one by one, in order: the same bits wherever a checkpoint cuts the window.
-        for row in values.view(-1, len(names)).tolist():
-            self._window.append(dict(zip(names, row, strict=True)))
-            for name, value in zip(names, row, strict=True):
-                self._epoch[name] = self._epoch.get(name, 0.0) + value
+        on_device = torch.stack([output[name] for name in names for output in self._on_device])
+        for name, values in zip(names, on_device.view(len(names), -1).tolist(), strict=True):
+            self._window.setdefault(name, []).extend(values)
+            # Added up one by one, in order: the same bits wherever a checkpoint cuts the window.
+            self._epoch[name] = reduce(add, values, self._epoch.get(name, 0.0))
         self._epoch_count += len(self._on_device)
         self._on_device.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been collected and not yet published, for a checkpoint."""
         self._fetch()
-        return {"window": list(self._window), "epoch": dict(self._epoch), "epoch_count": self._epoch_count}
+        window = {name: list(values) for name, values in self._window.items()}
+        return {"window": window, "epoch": dict(self._epoch), "epoch_count": self._epoch_count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was taken."""
         self._on_device.clear()
-        self._window, self._epoch = list(state["window"]), dict(state["epoch"])
+        self._window = {name: list(values) for name, values in state["window"].items()}
+        self._epoch = dict(state["epoch"])
         self._epoch_count = state["epoch_count"]
 
 

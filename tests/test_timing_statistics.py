@@ -25,13 +25,11 @@ def test_shares_and_quantiles_are_those_of_all_iterations(count):
         for q in (0.5, 0.95):
             exact = np.quantile(rows[:, index], q, method="inverted_cdf")
             assert times.quantile(part, q) == pytest.approx(exact, rel=0.02)
-        assert times.recent_quantile(part, 0.5) == pytest.approx(np.quantile(rows[-256:, index], 0.5))
 
 
 def test_nothing_is_said_of_nothing():
     times = IterationTimes(PARTS)
     assert times.quantile("fetch", 0.5) is None
-    assert times.recent_quantile("fetch", 0.5) is None
     assert times.speedup_without("fetch") is None
     assert times.share("fetch") == 0
     assert times.verdict() == "too few iterations to say"

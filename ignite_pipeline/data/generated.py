@@ -8,19 +8,19 @@ from ignite_pipeline.data.images import ImageTensors, progress
 
 # Outlines in a frame where the body lies along x from -1 to 1. Straight, swept and thin ...
 _AIRPLANE = [
-    [(-1, 0.1), (0.8, 0.13), (1, 0), (0.8, -0.13), (-1, -0.1)],
-    [(0.3, 0), (-0.25, 0.9), (-0.5, 0.9), (-0.2, 0), (-0.5, -0.9), (-0.25, -0.9)],
-    [(-0.75, 0), (-0.95, 0.35), (-1.1, 0.35), (-1, 0), (-1.1, -0.35), (-0.95, -0.35)],
+    np.array([(-1, 0.1), (0.8, 0.13), (1, 0), (0.8, -0.13), (-1, -0.1)]),
+    np.array([(0.3, 0), (-0.25, 0.9), (-0.5, 0.9), (-0.2, 0), (-0.5, -0.9), (-0.25, -0.9)]),
+    np.array([(-0.75, 0), (-0.95, 0.35), (-1.1, 0.35), (-1, 0), (-1.1, -0.35), (-0.95, -0.35)]),
 ]
 # ... against round and plump: ellipses become polygons, the wings are bent.
 _ROUND = np.linspace(0, 2 * np.pi, 14, endpoint=False)
 _BIRD = [
-    list(zip(0.6 * np.cos(_ROUND), 0.25 * np.sin(_ROUND), strict=True)),
-    list(zip(0.65 + 0.2 * np.cos(_ROUND), 0.18 * np.sin(_ROUND), strict=True)),
-    [(0.8, 0.07), (1.05, 0), (0.8, -0.07)],
-    [(0.3, 0), (0.25, 0.5), (-0.1, 0.95), (-0.15, 0.55), (-0.35, 0.35), (-0.3, 0)],
-    [(0.3, 0), (0.25, -0.5), (-0.1, -0.95), (-0.15, -0.55), (-0.35, -0.35), (-0.3, 0)],
-    [(-0.5, 0), (-1, 0.25), (-0.95, 0), (-1, -0.25)],
+    np.stack([0.6 * np.cos(_ROUND), 0.25 * np.sin(_ROUND)], 1),
+    np.stack([0.65 + 0.2 * np.cos(_ROUND), 0.18 * np.sin(_ROUND)], 1),
+    np.array([(0.8, 0.07), (1.05, 0), (0.8, -0.07)]),
+    np.array([(0.3, 0), (0.25, 0.5), (-0.1, 0.95), (-0.15, 0.55), (-0.35, 0.35), (-0.3, 0)]),
+    np.array([(0.3, 0), (0.25, -0.5), (-0.1, -0.95), (-0.15, -0.55), (-0.35, -0.35), (-0.3, 0)]),
+    np.array([(-0.5, 0), (-1, 0.25), (-0.95, 0), (-1, -0.25)]),
 ]
 
 
@@ -57,12 +57,12 @@ def _draw(rng: np.random.Generator, side: int, *, bird: bool) -> np.ndarray:
     centre = rng.uniform(0.35, 0.65, 2) * size
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) * scale
     for part in _BIRD if bird else _AIRPLANE:
-        points = (np.array(part) + rng.normal(0, 0.05, (len(part), 2))) * squeeze @ turn + centre
+        points = (part + rng.normal(0, 0.05, part.shape)) * squeeze @ turn + centre
         draw.polygon([tuple(point) for point in points.tolist()], fill=_colour(paint + rng.normal(0, 12, 3)))
     if rng.random() < 0.5:
         _draw_clutter(draw, rng, sky, size)
-    pixels = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR), np.float32)
-    return np.clip(pixels + rng.normal(0, rng.uniform(3, 14), pixels.shape), 0, 255).astype(np.uint8)
+    noise = rng.uniform(3, 14) * rng.standard_normal((side, side, 3), np.float32)
+    return (np.asarray(image.reduce(2)) + noise).clip(0, 255).astype(np.uint8)
 
 
 def _draw_clutter(draw: ImageDraw.ImageDraw, rng: np.random.Generator, sky: np.ndarray, size: int) -> None:

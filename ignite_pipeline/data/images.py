@@ -19,6 +19,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
+_CHUNK, _WORTH_THREADS = 64, 96 * 96
 Item = TypeVar("Item")
 
 
@@ -161,12 +162,17 @@ def stack_images(
     height, width, channels = first.shape
     images = allocate((len(items), channels, height, width), memory_limit_bytes=memory_limit_bytes)
     count = 0
-    with ThreadPoolExecutor() as pool:
-        arrays = pool.map(try_to_read, items)
-        for array in progress(arrays, total=len(items), description=description):
-            if array is not None:
-                images[count].copy_(torch.from_numpy(array).permute(2, 0, 1))
-                count += 1
+    # Decoders of small images hold the interpreter most of the time: threads would only pass it around.
+    workers = None if height * width >= _WORTH_THREADS else 1
+    with ThreadPoolExecutor(workers) as pool, progress(total=len(items), description=description) as bar:
+        # In chunks: handing over every single image would cost as much as decoding it.
+        chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+        for chunk in pool.map(lambda chunk: [try_to_read(item) for item in chunk], chunks):
+            arrays = [array for array in chunk if array is not None]
+            if arrays:
+                images[count : count + len(arrays)] = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+            count += len(arrays)
+            bar.update(len(chunk))
     return images[:count]
 
 
@@ -182,6 +188,6 @@ def allocate(shape: tuple[int, ...], *, memory_limit_bytes: int = MEMORY_LIMIT_B
         return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))
 
 
-def progress(items: Iterable[Item], *, total: int, description: str) -> Iterable[Item]:
+def progress(items: Iterable[Any] | None = None, *, total: int, description: str) -> tqdm:
     """Pass ``items`` on, with a bar on the terminal once they have taken a second."""
     return tqdm(items, total=total, desc=description, delay=1, leave=False, disable=not sys.stderr.isatty())
