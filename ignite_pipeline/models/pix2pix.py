@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ignite_pipeline.models.small_convolutions import SmallConv2d, SmallConvTranspose2d
+
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
 IMAGE_SIZES = (32, 64, 128, 256, 512)
 MAX_WIDTH_FACTOR = 8
@@ -63,13 +65,13 @@ class UNetGenerator(nn.Module):
             below = channels if innermost else 2 * channels
             above = channels_in if outermost else widths[level - 1]
             down: list[nn.Module] = [] if outermost else [nn.LeakyReLU(0.2)]
-            down += [nn.Conv2d(above, channels, 4, 2, 1, bias=bias)]
+            down += [SmallConv2d(above, channels, bias=bias)]
             down += [] if outermost or innermost else [make_norm(channels)]
             up: list[nn.Module] = [nn.ReLU()]
             if outermost:
                 up += [nn.ConvTranspose2d(below, channels_out, 4, 2, 1), nn.Tanh()]
             else:
-                up += [nn.ConvTranspose2d(below, above, 4, 2, 1, bias=bias), make_norm(above)]
+                up += [SmallConvTranspose2d(below, above, bias=bias), make_norm(above)]
                 inner_of_full_width = not innermost and above == channels
                 up += [nn.Dropout(dropout)] if dropout and inner_of_full_width else []
             self.downs.append(nn.Sequential(*down))
