@@ -80,16 +80,16 @@ CONTENDERS: dict[str, Callable[[int], Callable[[Pair], object]]] = {
 }
 
 
-def measure(name: str, options: argparse.Namespace) -> float:
+def measure(name: str, batch_size: int, options: argparse.Namespace) -> float:
     """Return a contender's median seconds a step, in a process of its own: memory is kept by the process."""
     command = [sys.executable, __file__, "--only", name, "--repeats", str(options.repeats)]
-    command += ["--image-size", str(options.image_size), "--batch-size", str(options.batch_size)]
+    command += ["--image-size", str(options.image_size), "--batch-size", str(batch_size)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def measure_here(name: str, options: argparse.Namespace) -> float:
     """Return the contender's median seconds a step, after three to warm up."""
-    shape = (options.batch_size, 3, options.image_size, options.image_size)
+    shape = (options.batch_size[0], 3, options.image_size, options.image_size)
     pair = torch.rand(shape) * 2 - 1, torch.rand(shape) * 2 - 1
     step = CONTENDERS[name](options.image_size)
     times = []
@@ -104,7 +104,7 @@ def main() -> None:
     """Run the contenders in turn, print their medians and spread, write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image-size", type=int, default=256, help="(default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=1, help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, nargs="+", default=[1, 4], help="(default: 1 and 4)")
     parser.add_argument("--rounds", type=int, default=5, help="of each contender (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=8, help="steps in a round (default: %(default)s)")
     parser.add_argument("--only", help="measure this contender once, in this process")
@@ -114,22 +114,25 @@ def main() -> None:
         print(measure_here(options.only, options))
         return
 
-    times: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    for _ in tqdm(range(options.rounds), desc="rounds", leave=False):
-        for name in CONTENDERS:
-            times[name].append(measure(name, options))
-
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}, ", end="")
-    print(f"{torch.get_num_threads()} threads; {options.image_size} pixels, batch {options.batch_size};")
+    print(f"{torch.get_num_threads()} threads; {options.image_size} pixels;")
     print(f"{options.rounds} rounds of {options.repeats} steps each, in turn; median (min to max)\n")
-    print(f"| {'':31} | seconds a step | speed-up over the plain step, in pairs |")
-    print("|---|---|---|")
-    plain = times["plain reference, fp32"]
-    for name, ours in times.items():
-        ratios = [a / b for a, b in zip(plain, ours, strict=True)]
-        print(f"| {name:31} | {spread(ours)} | {spread(ratios) if ours is not plain else '–'} |")
+    figures = {}
+    for batch_size in options.batch_size:
+        times: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+        for _ in tqdm(range(options.rounds), desc=f"rounds, batch {batch_size}", leave=False):
+            for name in CONTENDERS:
+                times[name].append(measure(name, batch_size, options))
+        figures[batch_size] = times
+        print(f"| {f'batch {batch_size}':31} | seconds a step | speed-up over the plain step, in pairs |")
+        print("|---|---|---|")
+        plain = times["plain reference, fp32"]
+        for name, ours in times.items():
+            ratios = [a / b for a, b in zip(plain, ours, strict=True)]
+            print(f"| {name:31} | {spread(ours)} | {spread(ratios) if ours is not plain else '–'} |")
+        print()
     if options.json:
-        options.json.write_text(json.dumps(times, indent=2) + "\n")
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def spread(values: list[float]) -> str:

@@ -1,8 +1,10 @@
 """Run every benchmark and write what they print to BENCHMARKS.md.
 
 make bench
+python benchmarks/report.py feeding.py   # these alone; the other sections stay
 """
 
+import argparse
 import os
 import platform
 import subprocess
@@ -15,6 +17,8 @@ HERE = Path(__file__).parent
 BENCHMARKS = {
     "Overhead an iteration": "overhead.py",
     "Feeding images": "feeding.py",
+    "Time to accuracy": "time_to_accuracy.py",
+    "What the default recipe owes to what": "ablations.py",
     "A step of pix2pix": "pix2pix_step.py",
     "Larger sets": "scaling.py",
     "Saving": "checkpoint_stall.py",
@@ -34,28 +38,42 @@ def processor() -> str:
 
 def main() -> None:
     """Run them one after the other; each section is written as soon as it is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = list(BENCHMARKS.values())
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"(default: all, {' '.join(names)})")
+    wanted = parser.parse_args().names or names
+    if unknown := set(wanted) - set(names):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "pytorch-ignite"))
-    path = HERE.parent / "BENCHMARKS.md"
-    path.write_text(
-        f"# Benchmarks\n\nWritten by `make bench` on {time.strftime('%Y-%m-%d')}: {processor()},"
-        f" {os.cpu_count()} cores, Python {platform.python_version()}, {packages}. Medians (least to largest)"
-        " of runs in turn; ratios are of pairs.\n"
+    head = (
+        f"# Benchmarks\n\nWritten by `make bench`: {processor()}, {os.cpu_count()} cores,"
+        f" Python {platform.python_version()}, {packages}. Medians (least to largest) of runs in turn, unless"
+        " said otherwise; ratios are of pairs.\n"
     )
+    path = HERE.parent / "BENCHMARKS.md"
+    parts = path.read_text().split("\n## ")[1:] if path.exists() else []
+    sections = {part.split("\n")[0]: part.strip() for part in parts}
+    for title, name in BENCHMARKS.items():
+        if name in wanted:
+            print(f"{title} ({name}) ...", flush=True)
+            sections[title] = section(title, name)
+            text = [head, *(f"## {sections[it]}\n" for it in BENCHMARKS if it in sections)]
+            path.write_text("\n".join(text))
+
+
+def section(title: str, name: str) -> str:
+    """Run a benchmark; return its section."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, (HERE.parent / "scripts", HERE.parent / "tests"))),
     }
-    for title, name in BENCHMARKS.items():
-        print(f"{title} ({name}) ...", flush=True)
-        start = time.perf_counter()
-        command = [sys.executable, str(HERE / name)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
-        seconds = time.perf_counter() - start
-        section = f"\n## {title}\n\n`python benchmarks/{name}`, {seconds:.0f} s\n\n{done.stdout.strip()}\n"
-        if done.returncode:
-            section += f"\n(it ended with status {done.returncode})\n"
-        with open(path, "a") as file:
-            file.write(section)
+    start = time.perf_counter()
+    command = [sys.executable, str(HERE / name)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    took = f"{time.strftime('%Y-%m-%d')}, {time.perf_counter() - start:.0f} s"
+    status = f"\n\n(it ended with status {done.returncode})" if done.returncode else ""
+    return f"{title}\n\n`python benchmarks/{name}`, {took}\n\n{done.stdout.strip()}{status}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""What each idea of the default recipe for CIFAR2 is worth: the accuracy without it.
+
+python benchmarks/ablations.py --data-root DIR        # make bench
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import statistics
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+from torch import nn
+from tqdm import tqdm
+
+from ignite_pipeline.models import classifiers
+from ignite_pipeline.models.classifiers import GlobalMaxPool, Whitening, residual_net
+
+import run_cifar2
+
+RECIPE = run_cifar2.RECIPES["resnet"]
+
+
+def recipe(**changes: object) -> Callable[[], AbstractContextManager[object]]:
+    """Return what changes the recipe, while it is entered."""
+    return partial(patch.dict, run_cifar2.RECIPES, {"resnet": replace(RECIPE, **changes)})
+
+
+def net(**options: object) -> Callable[[], AbstractContextManager[object]]:
+    """Return what changes the net."""
+    changed = partial(residual_net, **options)
+    return partial(patch.dict, run_cifar2.CLASSIFIERS, {"resnet": changed})
+
+
+def part(name: str, replacement: object) -> Callable[[], AbstractContextManager[object]]:
+    """Return what puts another part in the net."""
+    return partial(patch.object, classifiers, name, replacement)
+
+
+def trained_from_chance(model: nn.Module, images: object) -> None:
+    """Stand in for ``fit_whitening``: leave the first layer at random weights, and train it."""
+    model[0].weight.requires_grad_(True)
+
+
+class AllComponents(Whitening):
+    """Filter by weak components of the patches too."""
+
+    def __init__(self) -> None:
+        super().__init__(components=12)
+
+
+VARIANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "the recipe": contextlib.nullcontext,
+    "first layer trained from random weights": partial(
+        patch.object, run_cifar2, "fit_whitening", trained_from_chance
+    ),
+    "all 12 components of the patches": part("Whitening", AllComponents),
+    "features before the last layer not scaled": part("GlobalMaxPool", lambda scale: GlobalMaxPool()),
+    "no residual": part("Residual", nn.Sequential),
+    "half the width": net(width=16),
+    "no crops, flips and mirror images": recipe(augment=False),
+    "no label smoothing": recipe(label_smoothing=0.0),
+    "no weight decay": recipe(weight_decay=0.0),
+    "a constant learning rate": recipe(warmup=None),
+    "batches of 128, twice the learning rate": recipe(batch_size=128, lr=2 * RECIPE.lr),
+}
+
+
+def accuracy(options: argparse.Namespace, seed: int) -> float:
+    """Train in this process; return the last accuracy."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        arguments = ["--data-root", options.data_root, "--output", f"{folder}/run", "--visdom", "off"]
+        arguments += ["--seed", str(seed), "--epochs", str(options.epochs)]
+        with contextlib.redirect_stdout(io.StringIO()):
+            run_cifar2.main(arguments)
+        return json.loads(Path(folder, "run", "summary.json").read_text())["final"]["val/accuracy"]
+
+
+def main() -> None:
+    """Train each variant with each seed; print accuracies, and what each loses."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", default=os.environ.get("IGNITE_PIPELINE_CIFAR2"))
+    parser.add_argument("--epochs", type=int, default=8, help="of each (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="(default: %(default)s)")
+    options = parser.parse_args()
+    if options.data_root is None:
+        print("not measured: give --data-root, or set IGNITE_PIPELINE_CIFAR2, to a folder of CIFAR-10")
+        return
+
+    accuracies: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    for seed in tqdm(range(options.seeds), desc="seeds", leave=False):
+        for name, changed in tqdm(VARIANTS.items(), desc="variants", leave=False):
+            with changed():
+                accuracies[name].append(accuracy(options, seed))
+    whole = statistics.mean(accuracies["the recipe"])
+    print(f"{options.epochs} epochs, {options.seeds} seeds; mean (least to largest)\n")
+    print("| | accuracy | less than the recipe |\n|---|---|---|")
+    for name, values in accuracies.items():
+        mean = statistics.mean(values)
+        print(f"| {name} | {mean:.4f} ({min(values):.4f} to {max(values):.4f}) | {whole - mean:+.4f} |")
+
+
+if __name__ == "__main__":
+    main()
