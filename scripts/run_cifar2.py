@@ -62,18 +62,18 @@ class Recipe:
 
 BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
 QUICK = Recipe(
-    epochs=24,
+    epochs=16,
     batch_size=64,
     lr=0.3,
-    weight_decay=1e-3,
-    label_smoothing=0.1,
+    weight_decay=4e-4,
+    label_smoothing=0.05,
     momentum=0.9,
     warmup=0.25,
     augment=True,
 )
 RECIPES = {
     "resnet": QUICK,
-    "resnet-wide": replace(QUICK, epochs=60),
+    "resnet-wide": replace(QUICK, epochs=50),
     "conv": BOOK,
     "fully-connected": BOOK,
 }
