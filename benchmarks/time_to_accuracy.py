@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,10 +35,10 @@ OURS = {
 
 
 def book(data_root: str, seed: int) -> tuple[float, float]:
-    """Train as chapters 7 and 8 of "Deep Learning with PyTorch" do; return accuracy and seconds there.
+    """Train as chapters 7 and 8 of "Deep Learning with PyTorch" do; return best accuracy and seconds.
 
     The images are normalised once and kept in a list, as there. Evaluation does not count, and the first
-    epoch that reaches the target ends it: both in its favour.
+    of the 100 epochs that reaches the target ends it: both in its favour.
     """
     torch.manual_seed(seed)
     data = cifar2(data_root)
@@ -50,8 +51,8 @@ def book(data_root: str, seed: int) -> tuple[float, float]:
     model = conv_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     loss_fn = nn.CrossEntropyLoss()
-    accuracy = seconds = 0.0
-    while accuracy < BOOK_TARGET:
+    best = seconds = 0.0
+    for _ in tqdm(range(100), desc="the book's epochs", leave=False):
         start = time.perf_counter()
         for images, labels in loader:
             loss = loss_fn(model(images), labels)
@@ -61,8 +62,10 @@ def book(data_root: str, seed: int) -> tuple[float, float]:
         seconds += time.perf_counter() - start
         with torch.no_grad():
             right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in val_loader)
-        accuracy = right / len(val)
-    return accuracy, seconds
+        best = max(best, right / len(val))
+        if best >= BOOK_TARGET:
+            break
+    return best, seconds
 
 
 def ours(data_root: str, seed: int, options: list[str]) -> tuple[float, float]:
@@ -87,14 +90,14 @@ def main() -> None:
         print("not measured: give --data-root, or set IGNITE_PIPELINE_CIFAR2, to a folder of CIFAR-10")
         return
 
-    runs: dict[str, list[tuple[float, float]]] = {
-        "book": [],
-        **{str(target): [] for target in options.targets},
+    contenders: dict[str, Callable[[str, int], tuple[float, float]]] = {
+        "book": book,
+        **{str(target): partial(ours, options=OURS[target]) for target in options.targets},
     }
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for seed in tqdm(range(options.seeds), desc="seeds", leave=False):
-        runs["book"].append(book(options.data_root, seed))
-        for target in options.targets:
-            runs[str(target)].append(ours(options.data_root, seed, OURS[target]))
+        for name, train in tqdm(contenders.items(), desc="recipes", leave=False):
+            runs[name].append(train(options.data_root, seed))
         if options.json:
             options.json.write_text(json.dumps(runs, indent=2) + "\n")
 
@@ -104,7 +107,7 @@ def main() -> None:
     for name, results in runs.items():
         accuracies, seconds = zip(*results, strict=True)
         target = BOOK_TARGET if name == "book" else float(name)
-        what = "the book's loop, until it is there" if name == "book" else " ".join(["ours", *OURS[target]])
+        what = "the book's loop" if name == "book" else " ".join(["ours", *OURS[target]])
         share = f"1/{book_s / statistics.mean(seconds):.1f}"
         print(f"| {what} | {target} | {spread(accuracies, 4)} | {spread(seconds, 1)} | {share} |")
 
