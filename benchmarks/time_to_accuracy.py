@@ -83,7 +83,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default=os.environ.get("IGNITE_PIPELINE_CIFAR2"))
     parser.add_argument("--seeds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--targets", type=float, nargs="+", default=list(OURS), choices=list(OURS))
+    names = ["book", *map(str, OURS)]
+    parser.add_argument("--only", nargs="+", default=names, choices=names, help="(default: all)")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     if options.data_root is None:
@@ -91,8 +92,7 @@ def main() -> None:
         return
 
     contenders: dict[str, Callable[[str, int], tuple[float, float]]] = {
-        "book": book,
-        **{str(target): partial(ours, options=OURS[target]) for target in options.targets},
+        name: book if name == "book" else partial(ours, options=OURS[float(name)]) for name in options.only
     }
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for seed in tqdm(range(options.seeds), desc="seeds", leave=False):
@@ -103,12 +103,12 @@ def main() -> None:
 
     print(f"{options.seeds} seeds; mean (least to largest)\n")
     print("| | goal | accuracy | seconds | of the book's time |\n|---|---|---|---|---|")
-    book_s = statistics.mean(seconds for _, seconds in runs["book"])
     for name, results in runs.items():
         accuracies, seconds = zip(*results, strict=True)
         target = BOOK_TARGET if name == "book" else float(name)
         what = "the book's loop" if name == "book" else " ".join(["ours", *OURS[target]])
-        share = f"1/{book_s / statistics.mean(seconds):.1f}"
+        book_s = [seconds for _, seconds in runs.get("book", [])]
+        share = f"1/{statistics.mean(book_s) / statistics.mean(seconds):.1f}" if book_s else "–"
         print(f"| {what} | {target} | {spread(accuracies, 4)} | {spread(seconds, 1)} | {share} |")
 
 
