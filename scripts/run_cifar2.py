@@ -62,7 +62,7 @@ class Recipe:
 
 BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
 QUICK = Recipe(
-    epochs=16,
+    epochs=20,
     batch_size=64,
     lr=0.3,
     weight_decay=4e-4,
