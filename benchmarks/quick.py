@@ -61,7 +61,7 @@ def pix2pix_ratio() -> Callable[[], float]:
 
 # What each was on two cores with torch 2.15, and Ignite 0.5.5: a limit is twice that.
 USUAL: dict[str, tuple[Callable[[], Callable[[], float]], float]] = {
-    "every default handler / bare Ignite": (overhead_ratio, 4.1),
+    "every default handler / bare Ignite": (overhead_ratio, 3.3),
     "our batches / torchvision style": (feeding_ratio, 0.042),
     "our pix2pix step / the plain one": (pix2pix_ratio, 0.85),
 }

@@ -1,7 +1,6 @@
 """Train a classifier of two (or more) classes of CIFAR-10: airplanes against birds.
 
 python scripts/run_cifar2.py                                   # the quick residual net
-python scripts/run_cifar2.py --model resnet-wide               # the most accurate, in minutes
 python scripts/run_cifar2.py --model conv                      # the book's convolutional net and recipe
 python scripts/run_cifar2.py --resume runs/cifar2/...          # go on with a run that was stopped
 """
@@ -9,7 +8,7 @@ python scripts/run_cifar2.py --resume runs/cifar2/...          # go on with a ru
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -61,19 +60,17 @@ class Recipe:
 
 
 BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
-QUICK = Recipe(
-    epochs=20,
-    batch_size=64,
-    lr=0.3,
-    weight_decay=4e-4,
-    label_smoothing=0.05,
-    momentum=0.9,
-    warmup=0.25,
-    augment=True,
-)
 RECIPES = {
-    "resnet": QUICK,
-    "resnet-wide": replace(QUICK, epochs=50),
+    "resnet": Recipe(
+        epochs=20,
+        batch_size=64,
+        lr=0.3,
+        weight_decay=4e-4,
+        label_smoothing=0.05,
+        momentum=0.9,
+        warmup=0.25,
+        augment=True,
+    ),
     "conv": BOOK,
     "fully-connected": BOOK,
 }

@@ -1,10 +1,9 @@
-"""Classifiers of 32×32 colour images: two from the book, and a residual net, quick or wide.
+"""Classifiers of 32×32 colour images: two from the book, and the quick residual net that is the default.
 
 The book is "Deep Learning with PyTorch" (Stevens, Antiga and Viehmann, 2020), chapters 7 and 8.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import cast
 
 import torch
@@ -138,7 +137,6 @@ def residual_net(num_classes: int = 2, *, width: int = 32) -> nn.Module:
 
 CLASSIFIERS: dict[str, Callable[[int], nn.Module]] = {
     "resnet": residual_net,
-    "resnet-wide": partial(residual_net, width=64),
     "conv": conv_net,
     "fully-connected": fully_connected,
 }
