@@ -41,6 +41,6 @@ torture: setup
 quick-bench: setup
 	$(BIN)/python benchmarks/quick.py
 
-# An hour on two cores; leave the machine alone meanwhile. ARGS=feeding.py runs that one alone.
+# Forty minutes or so on two cores; leave the machine alone meanwhile. ARGS=feeding.py runs that one alone.
 bench: .venv/installed-bench
 	$(BIN)/python benchmarks/report.py $(ARGS)
