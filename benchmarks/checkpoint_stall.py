@@ -17,7 +17,7 @@ from ignite.handlers import Checkpoint, DiskSaver
 from tqdm import tqdm
 
 from handlers import Checkpoints
-from ignite_pipeline.memory import keep_freed_memory
+from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ignite_pipeline.memory import keep_freed_memory
+from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
 from ignite_pipeline.precision import Precision, resolve_precision
 from ignite_pipeline.steps import gan_step

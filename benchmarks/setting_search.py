@@ -13,7 +13,7 @@ from typing import Any
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ignite_pipeline.data.tuning import (
+from ignite_pipeline.profiling.tuning import (
     Setting,
     Step,
     available_cores,

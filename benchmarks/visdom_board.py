@@ -21,10 +21,10 @@ from ignite.handlers.visdom_logger import VisdomLogger
 from torch import nn
 
 from handlers import StepMeans, VisdomBoard
+from ignite_pipeline.board.server import front_end
 
 from browser import CHROMIUM, DRIVER, chromium
 from visdom_process import VisdomProcess, answering_server, hung_server, unused_port
-from visdom_server import front_end
 
 SCALARS = 5
 

@@ -28,19 +28,25 @@ from handlers import (
     StopOnNonFinite,
     StopOnSignal,
 )
-from ignite_pipeline.data.auto_workers import AutoWorkers
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.data.loading import endless_loader, ordered_loader
-from ignite_pipeline.memory import keep_freed_memory
+from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.classifiers import CLASSIFIERS, fit_whitening
 from ignite_pipeline.precision import Precision, resolve_precision
+from ignite_pipeline.run.auto_workers import AutoWorkers
+from ignite_pipeline.run.directory import Run, say_notice
+from ignite_pipeline.run.live_board import showing
+from ignite_pipeline.run.options import (
+    Parser,
+    add_run_options,
+    bad_input_exits,
+    number,
+    parse_options,
+    resolve_device,
+)
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step, to_device
-
-from board import showing
-from command_line import Parser, add_run_options, bad_input_exits, number, parse_options, resolve_device
-from launching import Run, say_notice
 
 
 @dataclass(frozen=True)

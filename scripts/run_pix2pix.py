@@ -31,19 +31,25 @@ from handlers import (
     StopOnSignal,
 )
 from ignite_pipeline.adversarial import LOSSES
-from ignite_pipeline.data.auto_workers import AutoWorkers
 from ignite_pipeline.data.batch_transforms import RandomCrop, SplitPair
 from ignite_pipeline.data.loading import endless_loader, ordered_loader
 from ignite_pipeline.data.paired import DIRECTIONS, paired_images
-from ignite_pipeline.memory import keep_freed_memory
+from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.pix2pix import IMAGE_SIZES, NORMS, PatchDiscriminator, UNetGenerator
 from ignite_pipeline.precision import Precision, resolve_precision
+from ignite_pipeline.run.auto_workers import AutoWorkers
+from ignite_pipeline.run.directory import Run, say_notice
+from ignite_pipeline.run.live_board import showing
+from ignite_pipeline.run.options import (
+    Parser,
+    add_run_options,
+    bad_input_exits,
+    number,
+    parse_options,
+    resolve_device,
+)
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
 from ignite_pipeline.steps import gan_step, inference_mode_of, to_device, translation_step
-
-from board import showing
-from command_line import Parser, add_run_options, bad_input_exits, number, parse_options, resolve_device
-from launching import Run, say_notice
 
 SAMPLES = 4
 GRADIENT_PENALTY = 10.0  # Gulrajani et al., arXiv 1704.00028, section 4

@@ -21,9 +21,8 @@ from handlers.files import write_whole
 from ignite_pipeline.data.images import image_files, progress, read_image
 from ignite_pipeline.data.paired import split_pair
 from ignite_pipeline.models.pix2pix import UNetGenerator
+from ignite_pipeline.run.options import Parser, bad_input_exits, number, resolve_device
 from ignite_pipeline.steps import inference_mode_of
-
-from command_line import Parser, bad_input_exits, number, resolve_device
 
 
 def parser() -> argparse.ArgumentParser:

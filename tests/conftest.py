@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ignite_pipeline.board import server as visdom_server
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
 from ignite_pipeline.data.generated_facades import draw_facades
+from ignite_pipeline.run import live_board
 
-import board
-import visdom_server
 from runs import train
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -133,7 +133,7 @@ def start_script() -> Callable[..., subprocess.Popen[str]]:
 @pytest.fixture(autouse=True)
 def _no_board_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no run of a test appear on a board that happens to be open."""
-    monkeypatch.setattr(board, "PORT", 1)
+    monkeypatch.setattr(live_board, "PORT", 1)
 
 
 @pytest.fixture(autouse=True)

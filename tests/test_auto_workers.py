@@ -9,8 +9,8 @@ import torch
 from ignite.engine import Engine
 from torch.utils.data import Dataset
 
-from ignite_pipeline.data.auto_workers import AutoWorkers
 from ignite_pipeline.data.loading import endless_loader
+from ignite_pipeline.run.auto_workers import AutoWorkers
 
 from conftest import Clock
 

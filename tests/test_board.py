@@ -10,10 +10,11 @@ import pytest
 
 from handlers.run_windows import run_environment
 from handlers.visdom_windows import safe_name
+from ignite_pipeline.board import __main__ as serve_visdom
+from ignite_pipeline.board import following
+from ignite_pipeline.board import server as visdom_server
 
 import run_cifar2
-import serve_visdom
-import visdom_server
 from conftest import SCRIPTS
 from visdom_process import VisdomProcess, hung_server, unused_port
 
@@ -122,7 +123,7 @@ def test_runs_are_shown_and_compared_from_their_directories(run_off, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run_off, other)
     names = [run_environment(run_off), run_environment(other)]
-    windows = serve_visdom.follow(lambda: [run_off, other], port=unused_port())()
+    windows = following.follow(lambda: [run_off, other], port=unused_port())()
     assert {name for name, _ in windows} == {*names, "compare"}
     assert "completed" in windows[names[0], "text/run"].text
     assert set(windows["compare", "accuracy · validation"].traces) == set(names)
@@ -138,7 +139,7 @@ def test_a_run_is_followed_line_by_line_and_anew_when_it_is_resumed(run_off, tmp
     text = path.read_text()
     first = text.index("\n", text.index('"kind": "epoch"')) + 1
     path.write_text(text[: first + 20])
-    follower = serve_visdom.RunFollower(directory)
+    follower = following.RunFollower(directory)
 
     def epochs():
         return [x for x, _ in follower.update().windows["loss"].traces["validation"].points()]
@@ -155,7 +156,7 @@ def test_a_run_is_followed_line_by_line_and_anew_when_it_is_resumed(run_off, tmp
 def test_two_runs_of_one_name_are_told_apart(run_off, tmp_path):
     twin = tmp_path / run_off.parent.name / run_off.name
     shutil.copytree(run_off, twin)
-    windows = serve_visdom.follow(lambda: [run_off, twin], port=unused_port())()
+    windows = following.follow(lambda: [run_off, twin], port=unused_port())()
     name = run_environment(run_off)
     assert {environment for environment, _ in windows} == {name, f"{name}-1", "compare"}
 
@@ -166,7 +167,7 @@ def test_a_damaged_directory_is_told_once_and_hides_no_other(run_off, tmp_path, 
     (damaged / "summary.json").write_text("[]")
     (damaged / "samples").mkdir()
     (damaged / "samples" / "epoch_0001.png").write_bytes(b"")
-    update = serve_visdom.follow(lambda: [damaged, run_off], port=unused_port())
+    update = following.follow(lambda: [damaged, run_off], port=unused_port())
     for _ in range(3):
         assert (run_environment(run_off), "loss") in update()
     assert capsys.readouterr().err.count(f"{damaged}: ") == 1
@@ -183,7 +184,7 @@ def test_a_run_that_shows_itself_on_this_server_is_left_to_itself(image_tree, tm
         while not (directory / "checkpoints").exists():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
-        follower = serve_visdom.RunFollower(directory)
+        follower = following.RunFollower(directory)
         assert follower.shows_itself(port)
         assert not follower.shows_itself(port + 1)
     finally:

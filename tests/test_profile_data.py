@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-import profile_data
+from ignite_pipeline.profiling import __main__ as profile_data
 
 MINE = """
 import time

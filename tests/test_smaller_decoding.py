@@ -4,7 +4,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import transforms as T
 
-from ignite_pipeline.data.smaller_decoding import drafting, size_wanted, try_smaller_decoding
+from ignite_pipeline.profiling.smaller_decoding import drafting, size_wanted, try_smaller_decoding
 
 
 class Files(Dataset):

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from ignite_pipeline.data.transform_costs import quicker_orders, transform_costs, transforms_of
+from ignite_pipeline.profiling.transform_costs import quicker_orders, transform_costs, transforms_of
 
 from conftest import Clock
 

@@ -6,8 +6,16 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from ignite_pipeline.data import tuning
-from ignite_pipeline.data.tuning import Measurement, Setting, compute_s, items_per_s, loader_s, loop_s, search
+from ignite_pipeline.profiling import tuning
+from ignite_pipeline.profiling.tuning import (
+    Measurement,
+    Setting,
+    compute_s,
+    items_per_s,
+    loader_s,
+    loop_s,
+    search,
+)
 
 
 class Slow(Dataset):

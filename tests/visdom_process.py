@@ -16,7 +16,7 @@ SERVE = """
 import sys, threading, os
 from pathlib import Path
 from importlib.util import find_spec
-import visdom_server
+from ignite_pipeline.board import server as visdom_server
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 static = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(find_spec("visdom").origin).parent / "static"
 visdom_server.serve(static, [int(sys.argv[1])], lambda port: None)

@@ -1,6 +1,5 @@
 """How fast a loader is alone, a step alone, and both together; and which setting of the loader suits."""
 
-import os
 import statistics
 import time
 import warnings
@@ -14,6 +13,7 @@ from ignite.engine import Engine
 from torch.utils.data import DataLoader, Dataset
 
 from ignite_pipeline.data.loading import endless_loader
+from ignite_pipeline.machine import available_cores
 
 Step = Callable[[Engine, Any], Any]
 FINAL_ROUNDS = 3
@@ -168,11 +168,6 @@ def candidates(batch_size: int, *, on_device: bool = False, cores: int | None = 
             settings.append(replace(settings[0], num_workers=count, threads=threads))
         count *= 2
     return settings
-
-
-def available_cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def search(

@@ -1,6 +1,6 @@
 """A Visdom server that needs no internet to start: its front end is fetched once, checked, and kept.
 
-``python scripts/visdom_server.py`` serves an empty one until its standard input ends.
+``python -m ignite_pipeline.board.server`` serves an empty one until its standard input ends.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -79,10 +79,7 @@ def _sha256(content: bytes) -> str:
 
 def _assemble(directory: Path) -> None:
     # Found, not imported: visdom's package takes a second, and logs as it is imported.
-    from importlib.util import find_spec
-
-    package = Path(find_spec("visdom").origin).parent
-    shutil.copytree(package / "static", directory)
+    shutil.copytree(Path(str(distribution("visdom").locate_file("visdom/static"))), directory)
     for name, file, place, digest in FRONT_END:
         content = _fetch(name, file)
         if _sha256(content) != digest:
@@ -101,7 +98,10 @@ def _fetch(package: str, file: str) -> bytes:
             subprocess.run(command, check=True, capture_output=True, timeout=60)
             (archive,) = Path(folder).iterdir()
             with tarfile.open(archive) as files:
-                return files.extractfile(f"package/{file}").read()
+                content = files.extractfile(f"package/{file}")
+                if content is None:
+                    raise KeyError(f"{file} is no file")
+                return content.read()
         except (
             OSError,
             subprocess.SubprocessError,
@@ -193,7 +193,7 @@ def is_answering(port: int, host: str = "localhost") -> bool:
 @contextmanager
 def served() -> Iterator[int]:
     """Let another process serve meanwhile, and give its port; it ends with this one, however that ends."""
-    command = [sys.executable, __file__]
+    command = [sys.executable, "-m", "ignite_pipeline.board.server"]
     # In a session of its own: a Ctrl-C is for the run, which still has something to show as it ends.
     with subprocess.Popen(
         command,
@@ -203,9 +203,9 @@ def served() -> Iterator[int]:
         start_new_session=True,
     ) as server:
         try:
-            line = server.stdout.readline()
+            line = server.stdout.readline() if server.stdout else b""
             if not line:
-                raise OSError("the Visdom server did not start; python scripts/serve_visdom.py says why")
+                raise OSError("the Visdom server did not start; python -m ignite_pipeline.board says why")
             yield int(line)
         finally:
             server.terminate()

@@ -8,9 +8,8 @@ from ignite.engine import Engine
 
 from handlers import FetchComputeTimer, VisdomBoard
 from handlers.run_windows import run_environment
-
-from launching import Run
-from visdom_server import PORT, credentials, is_answering, served
+from ignite_pipeline.board.server import PORT, credentials, is_answering, served
+from ignite_pipeline.run.directory import Run
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def showing(trainer: Engine, run: Run, *, timer: FetchComputeTimer, notice: str 
             board = _board(url, run, timer, notice, optional=choice == "auto").attach(trainer)
             stack.enter_context(board)
             if choice == "auto" and not is_answering(PORT):
-                words = f"No board at {url}; python scripts/serve_visdom.py starts one, now or later"
+                words = f"No board at {url}; python -m ignite_pipeline.board starts one, now or later"
             else:
                 words = f"Board: {url}/env/{run_environment(run.directory)}"
             print(words, file=sys.stderr, flush=True)

@@ -18,8 +18,7 @@ import torch
 from handlers import create_run, load_newest, read_config, update_config
 from handlers.lock import lock_run
 from handlers.record import refuse_existing_run
-
-from visdom_server import credentials, front_end
+from ignite_pipeline.board.server import credentials, front_end
 
 
 class Run:

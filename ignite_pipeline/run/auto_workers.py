@@ -6,7 +6,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from ignite_pipeline.data.tuning import available_cores
+from ignite_pipeline.machine import available_cores
 
 # What a setting has to gain to be worth its processes: less is noise.
 WORTHWHILE = 1.05

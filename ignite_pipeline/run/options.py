@@ -13,8 +13,7 @@ import torch
 
 from handlers import read_config
 from handlers.visdom_sender import checked_url
-
-from visdom_server import PORT
+from ignite_pipeline.board.server import PORT
 
 # What may be given anew when a run is resumed: none of these changes what it computes so far.
 RESUMABLE = (

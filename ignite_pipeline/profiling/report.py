@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ignite_pipeline.data.tuning import Setting
+from ignite_pipeline.profiling.tuning import Setting
 
 
 def report(profile: dict[str, Any], now: Setting, best: Setting) -> list[str]:

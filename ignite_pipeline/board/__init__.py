@@ -1,0 +1,1 @@
+"""A Visdom server that shows run directories: ``python -m ignite_pipeline.board``."""

@@ -1,0 +1,66 @@
+"""Show runs, past and current, on a Visdom server of their own, from what their directories hold.
+
+python -m ignite_pipeline.board             # all under runs/, and those that begin later
+python -m ignite_pipeline.board runs/cifar2/*         # these, side by side in the environment "compare"
+"""
+
+import argparse
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from handlers.visdom_sender import VisdomSender
+from ignite_pipeline.board.following import RunFollower, follow
+from ignite_pipeline.board.server import PORT, credentials, front_end, is_answering, serve
+from ignite_pipeline.run.directory import say_notice
+from ignite_pipeline.run.options import Parser, bad_input_exits, number
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this script's options."""
+    parser = Parser(description="Show runs on a Visdom server.")
+    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="default: all under runs/, now and later")
+    parser.add_argument(
+        "--port", type=number(int, least=1, below=65536), default=PORT, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 lets everybody in the network see and change the board"
+        " (default: %(default)s, this machine only)",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve until Ctrl-C."""
+    with bad_input_exits():
+        options = parser().parse_args(argv)
+        given = [RunFollower(Path(name)).directory for name in options.runs]
+        if is_answering(options.port, options.host):
+            raise ValueError(f"--port {options.port} is taken; is a board running already? Give another one")
+        username, password = credentials()
+        static = front_end()
+    if options.host not in ("127.0.0.1", "::1", "localhost") and username is None:
+        say_notice("EVERYBODY IN THE NETWORK CAN CHANGE THIS BOARD: set VISDOM_USERNAME and VISDOM_PASSWORD")
+
+    def find() -> Sequence[Path]:
+        return given or sorted(path.parent for path in Path("runs").glob("*/*/config.json"))
+
+    host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0", "::") else options.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
+    sender = VisdomSender(url, follow(find, options.port), username=username, password=password)
+
+    def ready(port: int) -> None:
+        count = len(find())
+        runs = f"{count} run{'s' if count != 1 else ''}"
+        more = "" if given else " under runs/, and those that begin later"
+        print(f"{url} shows {runs}{more}. Ctrl-C ends it.", flush=True)
+        sender.start()
+
+    with bad_input_exits(), suppress(KeyboardInterrupt):
+        serve(static, [options.port], ready, host=options.host)
+
+
+if __name__ == "__main__":
+    main()

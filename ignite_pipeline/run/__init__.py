@@ -1,0 +1,1 @@
+"""What every recipe stands on."""
