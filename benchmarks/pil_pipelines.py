@@ -17,9 +17,10 @@ from torch.utils.data import Dataset
 from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
+from ignite_pipeline.gan_steps import gan_step
 from ignite_pipeline.models.classifiers import conv_net
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
-from ignite_pipeline.steps import Step, gan_step, supervised_step
+from ignite_pipeline.steps import Step, supervised_step
 
 NORMALIZE = T.Normalize((0.4915, 0.4823, 0.4468), (0.2470, 0.2435, 0.2616))
 

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ignite_pipeline.compute import Compute, resolve_precision
+from ignite_pipeline.gan_steps import gan_step
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
-from ignite_pipeline.precision import Precision, resolve_precision
-from ignite_pipeline.steps import gan_step
 
 Pair = tuple[Tensor, Tensor]
 
@@ -68,7 +68,7 @@ def our_step(image_size: int, precision: str) -> Callable[[Pair], object]:
     keep_freed_memory()
     models = networks(image_size)
     optimizers = [torch.optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True) for m in models]
-    step = gan_step(*models, *optimizers, precision=Precision(precision))
+    step = gan_step(*models, *optimizers, compute=Compute(precision=precision))
     return lambda pair: step(Engine(lambda engine, batch: None), pair)
 
 

@@ -79,17 +79,17 @@ def ours(directory: Path, *, workers: int, resume: bool, fate: Fate, keep: int) 
     from ignite.engine import Engine
 
     from handlers import Checkpoints, StopOnNonFinite, StopOnSignal, load_newest
+    from ignite_pipeline.compute import Compute
     from ignite_pipeline.data.loading import endless_loader
-    from ignite_pipeline.precision import Precision
     from ignite_pipeline.seeding import ReseedEachIteration
     from ignite_pipeline.steps import supervised_step
 
     model, optimizer = model_and_optimizer()
-    precision = Precision("fp32")
+    compute = Compute()
     payload = load_newest(directory) if resume else None
     start = payload["engine"]["iteration"] if payload else 0
     loader = endless_loader(Noisy(), batch_size=BATCH, seed=0, num_workers=workers, start_iteration=start)
-    train = supervised_step(model, optimizer, nn.functional.cross_entropy, precision=precision)
+    train = supervised_step(model, optimizer, nn.functional.cross_entropy, compute=compute)
 
     def step(engine: Engine, batch: Any) -> Any:
         return train(engine, (fate.meet(engine.state.iteration, model, batch[0]), batch[1]))
@@ -100,7 +100,7 @@ def ours(directory: Path, *, workers: int, resume: bool, fate: Fate, keep: int) 
     ticks = iter(range(10**6))  # a "second" is an iteration here: saves come every ten
     checkpoints = Checkpoints(
         directory,
-        {"model": model, "optimizer": optimizer, "precision": precision},
+        {"model": model, "optimizer": optimizer, "compute": compute},
         every_s=SAVE_EVERY,
         keep=keep,
         clock=lambda: next(ticks),

@@ -7,12 +7,14 @@ from typing import Any, BinaryIO
 
 import torch
 
+from handlers.errors import UnusableRun
+
 _LOGGER = logging.getLogger(__name__)
 _MARK = b"\nsha256:"
 _TRAILER_BYTES = len(_MARK) + 64
 
 
-class DamagedCheckpoint(ValueError):
+class DamagedCheckpoint(UnusableRun):
     """A file is cut off, or does not match its digest."""
 
 
@@ -41,7 +43,7 @@ def save_sealed(path: Path, content: Any) -> None:
 def check_seal(path: Path) -> None:
     """Raise `DamagedCheckpoint` naming the file if it does not end in the digest of what comes before.
 
-    ``ValueError`` is raised if it cannot be read.
+    `UnusableRun` is raised if it cannot be read.
     """
     try:
         size = path.stat().st_size - _TRAILER_BYTES
@@ -52,7 +54,7 @@ def check_seal(path: Path) -> None:
                 left -= len(chunk)
             trailer = file.read()
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UnusableRun(f"{path}: cannot be read ({error.strerror})") from error
     if size < 0 or not trailer.startswith(_MARK):
         raise DamagedCheckpoint(f"{path}: not a checkpoint, or cut off")
     if trailer != _MARK + hasher.hexdigest().encode():
@@ -60,7 +62,7 @@ def check_seal(path: Path) -> None:
 
 
 def load_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]:
-    """Read a checkpoint, tensors on the CPU; raise ``ValueError`` naming it if it is damaged or is none.
+    """Read a checkpoint, tensors on the CPU; raise `UnusableRun` naming it if it is damaged or is none.
 
     ``lazily`` leaves the tensors in the file until they are used. Nothing in the file is executed.
     """
@@ -69,21 +71,21 @@ def load_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
         content["engine"]["iteration"]
     except Exception as error:  # whatever a foreign file makes the unpickler stumble over
-        raise ValueError(f"{path}: not a checkpoint ({type(error).__name__})") from error
+        raise UnusableRun(f"{path}: not a checkpoint ({type(error).__name__})") from error
     return content
 
 
 def load_newest(directory: str | Path) -> dict[str, Any]:
     """Return the valid checkpoint of the highest iteration, found by reading each; log those passed over.
 
-    Raises ``ValueError`` if there is none.
+    Raises `UnusableRun` if there is none.
     """
     iterations = {}
     for path in sorted(Path(directory).glob("*.pt")):
         try:
             iterations[path] = load_checkpoint(path, lazily=True)["engine"]["iteration"]
-        except ValueError as error:
+        except UnusableRun as error:
             _LOGGER.warning("%s; passed over", error)
     if not iterations:
-        raise ValueError(f"{directory}: holds no valid checkpoint to resume from")
+        raise UnusableRun(f"{directory}: holds no valid checkpoint to resume from")
     return load_checkpoint(max(iterations, key=iterations.__getitem__))

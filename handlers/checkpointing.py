@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ignite.engine import Engine, Events
+from ignite.metrics import Metric
 from torch import Tensor
 
 from handlers.checkpoint_files import DamagedCheckpoint, load_checkpoint, save_sealed
+from handlers.errors import UnusableRun
 from handlers.files import write_whole
 from handlers.model_digest import unwrapped
 from handlers.timing import FetchComputeTimer
@@ -119,7 +121,7 @@ class Checkpoints:
         except DamagedCheckpoint:
             path.rename(path.with_suffix(".damaged"))
         else:
-            raise ValueError(
+            raise UnusableRun(
                 f"{self.directory} holds a checkpoint of iteration {iteration}: restore it, or save elsewhere"
             )
 
@@ -223,18 +225,36 @@ class Checkpoints:
                     _LOGGER.warning("%s could not be removed (%s)", path, error)
 
     def restore(self, engine: Engine, payload: Mapping[str, Any]) -> None:
-        """Put everything back from what `load_newest` returned; ``engine.run`` then goes on from there."""
+        """Put everything back from what `load_newest` returned; ``engine.run`` then goes on from there.
+
+        `UnusableRun` is raised if the checkpoint holds other objects than this run.
+        """
         if different := self.objects.keys() ^ payload["objects"].keys():
-            raise ValueError(f"the checkpoint and this run differ in {', '.join(sorted(different))}")
+            raise UnusableRun(f"the checkpoint and this run differ in {', '.join(sorted(different))}")
         for name, thing in self.objects.items():
             try:
                 unwrapped(thing).load_state_dict(payload["objects"][name])
-            except (RuntimeError, KeyError) as error:
-                raise ValueError(f"the checkpoint's {name} does not fit this run's") from error
+            except (RuntimeError, KeyError, TypeError, ValueError) as error:
+                raise UnusableRun(f"the checkpoint's {name} does not fit this run's ({error})") from error
+        self._restore_again_inside_the_epoch(engine, payload["objects"])
         engine.load_state_dict(payload["engine"])
         engine.state.metrics.update(payload["metrics"])
         self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
         self._saved_at = engine.state.iteration
+
+    def _restore_again_inside_the_epoch(self, engine: Engine, states: Mapping[str, Any]) -> None:
+        # An Ignite metric resets itself as an epoch starts, also where a run goes on in the middle of one.
+        metrics = {name: thing for name, thing in self.objects.items() if isinstance(thing, Metric)}
+
+        def restore_metrics(engine: Engine) -> None:
+            engine.remove_event_handler(restore_metrics, Events.GET_BATCH_STARTED)
+            state = engine.state
+            if state.epoch_length and state.iteration % state.epoch_length:
+                for name, metric in metrics.items():
+                    metric.load_state_dict(states[name])
+
+        if metrics:
+            engine.add_event_handler(Events.GET_BATCH_STARTED, restore_metrics)
 
 
 def _copied(content: Any) -> Any:

@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from handlers.errors import UnusableRun
+
 try:
     import fcntl
 except ImportError:  # Windows, where nothing is locked
@@ -13,7 +15,7 @@ except ImportError:  # Windows, where nothing is locked
 def lock_run(directory: str | Path) -> None:
     """Lock a run directory for this process until it ends, however it ends.
 
-    ``ValueError`` is raised if another process has locked it. Opening and closing ``.lock`` in this process
+    `UnusableRun` is raised if another process has locked it. Opening and closing ``.lock`` in this process
     gives the lock up.
     """
     # Never closed. A record lock, not flock(): workers that are forked do not inherit it and keep it alive.
@@ -23,7 +25,7 @@ def lock_run(directory: str | Path) -> None:
         if not _try_lock(file):
             owner = os.read(file, 20).decode()
             os.close(file)
-            raise ValueError(f"{directory}: process {owner} is training there; wait for it or end it")
+            raise UnusableRun(f"{directory}: process {owner} is training there; wait for it or end it")
     os.ftruncate(file, 0)
     os.write(file, str(os.getpid()).encode())
 

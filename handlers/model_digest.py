@@ -12,7 +12,7 @@ def unwrapped(thing: Any) -> Any:
     while True:
         if isinstance(thing, nn.DataParallel | nn.parallel.DistributedDataParallel):
             thing = thing.module
-        elif hasattr(thing, "_orig_mod"):
+        elif isinstance(thing, nn.Module) and hasattr(thing, "_orig_mod"):
             thing = thing._orig_mod
         else:
             return thing

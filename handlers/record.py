@@ -11,6 +11,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
+from handlers.errors import UnusableRun
 from handlers.files import read_metrics, write_whole
 from handlers.model_digest import model_sha256
 from handlers.report import plot_report
@@ -21,7 +22,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def create_run(directory: str | Path, config: Mapping[str, Any]) -> Path:
-    """Make a run directory with ``config.json`` in it; raise ``ValueError`` if it holds a run already."""
+    """Make a run directory with ``config.json`` in it; raise `UnusableRun` if it holds a run already."""
     directory = Path(directory)
     refuse_existing_run(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -30,20 +31,20 @@ def create_run(directory: str | Path, config: Mapping[str, Any]) -> Path:
 
 
 def refuse_existing_run(directory: str | Path) -> None:
-    """Raise ``ValueError`` if a run has been recorded in ``directory``."""
+    """Raise `UnusableRun` if a run has been recorded in ``directory``."""
     if any((Path(directory) / name).exists() for name in ("config.json", "metrics.jsonl", "checkpoints")):
-        raise ValueError(f"{directory} already holds a run; resume it or choose another directory")
+        raise UnusableRun(f"{directory} already holds a run; resume it or choose another directory")
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:
-    """Return what ``config.json`` says; raise ``ValueError`` if there is none or it cannot be read."""
+    """Return what ``config.json`` says; raise `UnusableRun` if there is none or it cannot be read."""
     path = Path(directory) / "config.json"
     try:
         config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{directory}: not a run directory, {path.name} is missing or damaged") from error
+        raise UnusableRun(f"{directory}: not a run directory, {path.name} is missing or damaged") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{directory}: not a run directory, {path.name} holds no object")
+        raise UnusableRun(f"{directory}: not a run directory, {path.name} holds no object")
     return config
 
 
@@ -179,18 +180,20 @@ class Record:
             "timing": timing,
             "images_per_s": images_per_s,
             "dataset": self.dataset,
-            "legs": self._legs(state.iteration),
+            "sessions": self._sessions(state.iteration),
             "model_sha256": model_sha256(*self.models) if self.models else None,
         }
 
-    def _legs(self, iteration: int) -> list[dict[str, Any]]:
-        """Return the parts in which the run was trained, as ``config.json`` has them, each with its end."""
+    def _sessions(self, iteration: int) -> list[dict[str, Any]]:
+        """Return the sessions of the run, as ``config.json`` has them, each with its end."""
         try:
-            legs = read_config(self.directory).get("legs", [])
-        except ValueError:
+            sessions = read_config(self.directory).get("sessions", [])
+        except UnusableRun:
             return []
-        ends = [*(leg["from_iteration"] for leg in legs[1:]), iteration]
-        return [{**leg, "to_iteration": end} for leg, end in zip(legs, ends, strict=True)] if legs else []
+        if not sessions:
+            return []
+        ends = [*(session["from_iteration"] for session in sessions[1:]), iteration]
+        return [{**session, "to_iteration": end} for session, end in zip(sessions, ends, strict=True)]
 
     def _best(self) -> dict[str, Any] | None:
         name = self.best

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from ignite.engine import Engine, Events
 
+from handlers.attached import put_first
 from handlers.device_time import DeviceTimeline
 from handlers.timing_statistics import IterationTimes
 
@@ -29,9 +30,9 @@ class FetchComputeTimer:
     - ``first_batch``: from a start to the first batch, in which workers start and caches are cold;
     - ``handlers``: all the rest, which is event handlers and the engine itself.
 
-    Attach it before all other handlers, so that theirs are not counted as the step. At the end of an
-    epoch it publishes the seconds that each part took in it as ``time/fetch_s`` and so on; what runs
-    after the last measurement counts to the next epoch.
+    It is called first, whatever was attached before it, so that no handler is counted as the step. At the
+    end of an epoch it publishes the seconds that each part took in it as ``time/fetch_s`` and so on; what
+    runs after the last measurement counts to the next epoch.
 
     On CUDA, ``compute`` is the time in which the device was busy with the step, and ``fetch`` and
     ``handlers`` share the time in which it was idle as they shared the host's: what a loader takes
@@ -67,12 +68,16 @@ class FetchComputeTimer:
 
     def attach(self, engine: Engine) -> "FetchComputeTimer":
         """Register on the engine's events and return self."""
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
-        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._end_fetch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_step)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
-        engine.add_event_handler(Events.COMPLETED, self._end)
+        for event, handler in (
+            (Events.STARTED, self._start),
+            (Events.EPOCH_STARTED, self._start_epoch),
+            (Events.GET_BATCH_COMPLETED, self._end_fetch),
+            (Events.ITERATION_COMPLETED, self._end_step),
+            (Events.EPOCH_COMPLETED, self.publish),
+            (Events.COMPLETED, self._end),
+        ):
+            engine.add_event_handler(event, handler)
+            put_first(engine, event)
         return self
 
     def watch(self, evaluator: Engine, trainer: Engine) -> "FetchComputeTimer":

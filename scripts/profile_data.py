@@ -1,6 +1,27 @@
-"""Find out whether a model waits for data: ``python -m ignite_pipeline.profiling``."""
+"""Profile one of our tasks, or whatever ``python -m ignite_pipeline.profiling`` profiles.
 
-from ignite_pipeline.profiling.__main__ import main
+python scripts/profile_data.py --task cifar2 --data-root cifar2     # options of run_cifar2.py go to the
+recipe
+"""
+
+from collections.abc import Sequence
+
+from ignite_pipeline.profiling.__main__ import main as profile
+from ignite_pipeline.profiling.recipe import Recipe
+
+import run_cifar2
+import run_pix2pix
+
+TASKS = {
+    "cifar2": Recipe(run_cifar2.train, run_cifar2.parser),
+    "pix2pix": Recipe(run_pix2pix.train, run_pix2pix.parser),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Profile as the command line asks for."""
+    profile(argv, TASKS)
+
 
 if __name__ == "__main__":
     main()

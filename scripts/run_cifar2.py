@@ -16,37 +16,12 @@ from ignite.engine import Engine
 from ignite.metrics import Accuracy, Loss
 from torch import nn
 
-from handlers import (
-    Checkpoints,
-    EvaluateEachEpoch,
-    FetchComputeTimer,
-    LearningRate,
-    ModelNorms,
-    ProgressLine,
-    Record,
-    StepMeans,
-    StopOnNonFinite,
-    StopOnSignal,
-)
+from handlers import EvaluateEachEpoch, LearningRate, StepMeans
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 from ignite_pipeline.data.cifar2 import cifar2
-from ignite_pipeline.data.loading import endless_loader, ordered_loader
-from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.classifiers import CLASSIFIERS, fit_whitening
-from ignite_pipeline.precision import Precision, resolve_precision
-from ignite_pipeline.run.auto_workers import AutoWorkers
-from ignite_pipeline.run.directory import Run, say_notice
-from ignite_pipeline.run.live_board import showing
-from ignite_pipeline.run.options import (
-    Parser,
-    add_run_options,
-    bad_input_exits,
-    number,
-    parse_options,
-    resolve_device,
-)
-from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
-from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step, to_device
+from ignite_pipeline.run import Best, Parser, Run, launch, number
+from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
 
 
 @dataclass(frozen=True)
@@ -82,8 +57,8 @@ RECIPES = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of this script's options."""
+def parser() -> Parser:
+    """Return the parser of the recipe's options."""
     parser = Parser(description="Train a classifier of two or more classes of CIFAR-10.")
     data = parser.add_argument_group("data")
     data.add_argument(
@@ -118,7 +93,6 @@ def parser() -> argparse.ArgumentParser:
     add("--lr", type=number(float, above=0), help=f"peak learning rate {defaults('lr')}")
     add("--weight-decay", type=number(float, least=0), help=defaults("weight_decay"))
     add("--label-smoothing", type=number(float, least=0, below=1), help=defaults("label_smoothing"))
-    add_run_options(parser)
     return parser
 
 
@@ -153,128 +127,58 @@ def build_optimizer(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train, from options to summary, in the order in which things run."""
-    with bad_input_exits():
-        options = parse_options(parser(), argv, task="cifar2")
-        recipe = RECIPES[options.model]
-        for name in ("epochs", "batch_size", "lr", "weight_decay", "label_smoothing"):
-            if getattr(options, name) is None:
-                setattr(options, name, getattr(recipe, name))
-        make_deterministic()
-        keep_freed_memory()
-        device = resolve_device(options.device)
-        options.device, options.precision = str(device), resolve_precision(options.precision, device)
-        run = Run("cifar2", options)
-        data = cifar2(
-            options.data_root,
-            classes=options.classes,
-            dataset=options.dataset,
-            skip_bad=options.on_bad_sample == "skip",
-        )
-        make_loader = partial(
-            endless_loader,
-            data.train,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            pin_memory=device.type == "cuda",
-        )
-        num_workers = 0 if options.num_workers == "auto" else options.num_workers
-        train_loader = make_loader(num_workers=num_workers, start_iteration=run.iteration)
-        dataset = data.describe()
-        normalize = Normalize(*data.train.channel_statistics())
-
-    torch.manual_seed(options.seed)
+def train(run: Run) -> None:
+    """Train a classifier, from the data to the last evaluation."""
+    options = run.options
+    recipe = RECIPES[options.model]
+    for name in ("epochs", "batch_size", "lr", "weight_decay", "label_smoothing"):
+        if getattr(options, name) is None:
+            setattr(options, name, getattr(recipe, name))
+    skip_bad = options.on_bad_sample == "skip"
+    data = run.use_data(
+        cifar2(options.data_root, classes=options.classes, dataset=options.dataset, skip_bad=skip_bad)
+    )
+    options.dataset = data.name
+    loader = run.train_loader(data.train, batch_size=options.batch_size)
+    normalize = Normalize(*data.train.channel_statistics())
     model = CLASSIFIERS[options.model](len(data.classes))
     fit_whitening(model, normalize(data.train.images[:: len(data.train) // 500 or 1]))
-    model.to(device, memory_format=torch.channels_last)
-    iterations = options.epochs * len(train_loader)
-    optimizer, schedule = build_optimizer(model, options, recipe, iterations)
-    iterations = min(iterations, options.max_iterations or iterations)
-    precision = Precision(options.precision, device, skip_non_finite=options.skip_non_finite > 0)
+    run.place(model, memory_format=torch.channels_last)
+    optimizer, schedule = build_optimizer(model, options, recipe, options.epochs * len(loader))
     loss_fn = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
     augment = [RandomCrop(padding=4, flip=0.5)] if recipe.augment else []
 
-    timer = FetchComputeTimer()
     trainer = Engine(
         supervised_step(
             model,
             optimizer,
             loss_fn,
-            device=device,
-            prepare_batch=timer.timed("transfer", to_device(device)),
-            transform=nn.Sequential(*augment, normalize).to(device),
+            compute=run.compute,
+            transform=run.place(nn.Sequential(*augment, normalize)),
             schedule=schedule,
-            precision=precision,
             metrics={"accuracy": accuracy},
         )
     )
     evaluator = Engine(
-        evaluation_step(
-            model, device=device, transform=normalize.to(device), precision=precision, mirror=recipe.augment
-        )
+        evaluation_step(model, compute=run.compute, transform=normalize, mirror=recipe.augment)
     )
     Accuracy().attach(evaluator, "accuracy")
     Loss(loss_fn, output_transform=lambda output: (output["y_pred"], output["y"])).attach(evaluator, "loss")
 
-    # Attachment order is execution order: measure, evaluate, record, save, show.
-    timer.attach(trainer).watch(evaluator, trainer)
-    ReseedEachIteration(options.seed, device=device).attach(trainer)
-    means = StepMeans().attach(trainer)
-    if options.num_workers == "auto":
-        left = iterations - run.iteration
-        AutoWorkers(make_loader, iterations=left, decided=run.note_workers).attach(trainer)
-    LearningRate(optimizer).attach(trainer)
-    if options.log_norms:
-        ModelNorms(model).attach(trainer)
-    guard = StopOnNonFinite(
-        allowed_in_a_row=options.skip_non_finite,
-        path=run.directory / "non_finite.jsonl",
-        samples_of=train_loader.batch_sampler.indices,
-        optimizer=optimizer,
-    ).attach(trainer)
-    EvaluateEachEpoch(evaluator, ordered_loader(data.val, batch_size=500)).attach(trainer)
-    record = Record(
-        run.directory,
-        timer=timer,
-        batch_size=options.batch_size,
-        models=(model,),
-        dataset=dataset,
-        best="val/accuracy",
-    ).attach(trainer)
-    checkpoints = Checkpoints(
-        run.directory / "checkpoints",
-        {
-            "model": model,
-            "optimizer": optimizer,
-            "schedule": schedule,
-            "precision": precision,
-            "means": means,
-            "guard": guard,
-            "timer": timer,
-        },
-        every_s=options.checkpoint_every_s,
-        timer=timer,
-        background=options.save_in_background,
-        score="val/accuracy",
-        config={"task": "cifar2", **vars(options)},
-    ).attach(trainer)
-    ProgressLine(
-        metrics={"train/loss": "loss", "train/accuracy": "accuracy", "val/accuracy": "validation accuracy"},
-        timer=timer,
-        batch_size=options.batch_size,
-        label="GENERATED data" if data.name == "generated" else "",
-    ).attach(trainer)
+    run.attach(
+        trainer,
+        measure=[StepMeans(), LearningRate(optimizer)],
+        evaluate=[EvaluateEachEpoch(evaluator, run.evaluation_loader(data.val, batch_size=500))],
+        save={"model": model, "optimizer": optimizer, "schedule": schedule},
+        best=Best("val/accuracy"),
+        show={"train/loss": "loss", "train/accuracy": "accuracy", "val/accuracy": "validation accuracy"},
+    )
+    run.train(trainer, loader, epochs=options.epochs)
 
-    with bad_input_exits():  # until here, nothing has been written
-        if run.checkpoint is not None:
-            checkpoints.restore(trainer, run.checkpoint)
-        run.write_config(dataset)
-    say_notice(data.notice)
-    board = showing(trainer, run, timer=timer, notice=data.notice)
-    with run.closing(), record, board, StopOnSignal(checkpoints.save).attach(trainer):
-        if trainer.state.iteration < iterations:
-            trainer.run(train_loader, max_iters=iterations, epoch_length=len(train_loader))
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train as the command line asks for."""
+    launch(train, parser(), argv, task="cifar2", resumable=["data_root"])
 
 
 if __name__ == "__main__":

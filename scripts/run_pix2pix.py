@@ -10,53 +10,32 @@ Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks"
 import argparse
 import os
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from ignite.engine import Engine
 from ignite.metrics import PSNR, SSIM, Loss
 from torch import Tensor, nn
 
-from handlers import (
-    Checkpoints,
-    EvaluateEachEpoch,
-    FetchComputeTimer,
-    LearningRate,
-    ModelNorms,
-    ProgressLine,
-    Record,
-    SampleGrids,
-    StepMeans,
-    StopOnNonFinite,
-    StopOnSignal,
-)
+from handlers import EvaluateEachEpoch, LearningRate, SampleGrids, StepMeans
 from ignite_pipeline.adversarial import LOSSES
 from ignite_pipeline.data.batch_transforms import RandomCrop, SplitPair
-from ignite_pipeline.data.loading import endless_loader, ordered_loader
 from ignite_pipeline.data.paired import DIRECTIONS, paired_images
-from ignite_pipeline.machine import keep_freed_memory
+from ignite_pipeline.gan_steps import gan_step, inference_mode_of, translation_step
 from ignite_pipeline.models.pix2pix import IMAGE_SIZES, NORMS, PatchDiscriminator, UNetGenerator
-from ignite_pipeline.precision import Precision, resolve_precision
-from ignite_pipeline.run.auto_workers import AutoWorkers
-from ignite_pipeline.run.directory import Run, say_notice
-from ignite_pipeline.run.live_board import showing
-from ignite_pipeline.run.options import (
-    Parser,
-    add_run_options,
-    bad_input_exits,
-    number,
-    parse_options,
-    resolve_device,
-)
-from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic
-from ignite_pipeline.steps import gan_step, inference_mode_of, to_device, translation_step
+from ignite_pipeline.run import Best, Parser, Run, launch, number
 
 SAMPLES = 4
+SHOWN = {
+    "train/loss_g_reconstruction": "L1",
+    "train/loss_g_adversarial": "G",
+    "train/loss_d": "D",
+    "val/l1": "validation L1",
+}
 GRADIENT_PENALTY = 10.0  # Gulrajani et al., arXiv 1704.00028, section 4
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of this script's options."""
+def parser() -> Parser:
+    """Return the parser of the recipe's options."""
     parser = Parser(description="Train pix2pix on pairs of images.")
     data = parser.add_argument_group("data")
     data.add_argument(
@@ -115,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
         default="train",
         help="mode of dropout and batch norm when validating; the paper's is train (default: %(default)s)",
     )
-    add_run_options(parser, precision="fp32", checkpoint_every_s=600.0)
+    parser.set_defaults(precision="fp32", checkpoint_every_s=600.0)
     return parser
 
 
@@ -132,147 +111,79 @@ def build_optimizer(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train, from options to summary, in the order in which things run."""
-    with bad_input_exits():
-        options = parse_options(parser(), argv, task="pix2pix")
-        make_deterministic()
-        keep_freed_memory()
-        device = resolve_device(options.device)
-        options.device, options.precision = str(device), resolve_precision(options.precision, device)
-        run = Run("pix2pix", options)
-        data = paired_images(
+def train(run: Run) -> None:
+    """Train a generator and its discriminator, from the data to the last samples."""
+    options = run.options
+    size = options.image_size
+    data = run.use_data(
+        paired_images(
             options.data_root,
             direction=options.direction,
-            image_size=options.image_size,
+            image_size=size,
             dataset=options.dataset,
             skip_bad=options.on_bad_sample == "skip",
         )
-        make_loader = partial(
-            endless_loader,
-            data.train,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            pin_memory=device.type == "cuda",
-        )
-        num_workers = 0 if options.num_workers == "auto" else options.num_workers
-        train_loader = make_loader(num_workers=num_workers, start_iteration=run.iteration)
-        dataset = data.describe()
-
-    torch.manual_seed(options.seed)
-    precision = Precision(options.precision, device, skip_non_finite=options.skip_non_finite > 0)
+    )
+    options.dataset = data.name
+    loader = run.train_loader(data.train, batch_size=options.batch_size)
     # Not channels_last: its gradients come in another layout, which costs the optimizer more than it gains.
-    generator = UNetGenerator(image_size=options.image_size, norm=options.norm).to(device)
-    discriminator = PatchDiscriminator(6, norm=options.norm).to(device)
-    optimizer_g, schedule_g = build_optimizer(generator, options, len(train_loader))
-    optimizer_d, schedule_d = build_optimizer(discriminator, options, len(train_loader))
-    iterations = (options.epochs + options.decay_epochs) * len(train_loader)
-    iterations = min(iterations, options.max_iterations or iterations)
+    generator = run.place(UNetGenerator(image_size=size, norm=options.norm))
+    discriminator = run.place(PatchDiscriminator(6, norm=options.norm))
+    optimizer_g, schedule_g = build_optimizer(generator, options, len(loader))
+    optimizer_d, schedule_d = build_optimizer(discriminator, options, len(loader))
+    networks = {"generator": generator, "discriminator": discriminator}
+    optimizers = {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d}
     split = SplitPair()
-
-    timer = FetchComputeTimer()
     trainer = Engine(
         gan_step(
-            generator,
-            discriminator,
-            optimizer_g,
-            optimizer_d,
+            *networks.values(),
+            *optimizers.values(),
             adversarial_loss=LOSSES[options.gan_loss],
             reconstruction_weight=options.lambda_l1,
             penalty_weight=GRADIENT_PENALTY if options.gan_loss == "wasserstein" else 0.0,
-            device=device,
-            prepare_batch=timer.timed("transfer", to_device(device)),
-            transform=nn.Sequential(RandomCrop(0, size=options.image_size, flip=0.5), split),
+            compute=run.compute,
+            transform=nn.Sequential(RandomCrop(0, size=size, flip=0.5), split),
             schedules=(schedule_g, schedule_d),
-            precision=precision,
         )
     )
+    # One image a batch: in train mode, each is normalised by its own statistics (section 3.3).
+    validation = run.evaluation_loader(data.val, batch_size=1)
     evaluator = Engine(
-        translation_step(
-            generator, device=device, transform=split, precision=precision, mode=options.inference
-        )
+        translation_step(generator, compute=run.compute, transform=split, mode=options.inference)
     )
-    measured = {"output_transform": lambda output: (output["y_pred"], output["y"]), "device": device}
-    Loss(nn.functional.l1_loss, **measured).attach(evaluator, "l1")
-    PSNR(data_range=2, **measured).attach(evaluator, "psnr")
-    SSIM(data_range=2, **measured).attach(evaluator, "ssim")
+    attach_metrics(evaluator, run.device)
 
     def sample() -> list[Tensor]:
-        source, target = split(data.val.pairs[:SAMPLES].to(device))
-        with inference_mode_of(generator, options.inference), precision.autocast():
+        source, target = split(data.val.pairs[:SAMPLES].to(run.device))
+        with inference_mode_of(generator, options.inference), run.compute.autocast():
             fake = torch.cat([generator(image.unsqueeze(0)).float() for image in source])
         return [source, fake, target]
 
-    # Attachment order is execution order: measure, evaluate, record, save, show.
-    timer.attach(trainer).watch(evaluator, trainer)
-    ReseedEachIteration(options.seed, device=device).attach(trainer)
-    means = StepMeans().attach(trainer)
-    if options.num_workers == "auto":
-        left = iterations - run.iteration
-        AutoWorkers(make_loader, iterations=left, decided=run.note_workers).attach(trainer)
-    LearningRate(optimizer_g).attach(trainer)
-    if options.log_norms:
-        ModelNorms(generator).attach(trainer)
-    guard = StopOnNonFinite(
-        allowed_in_a_row=options.skip_non_finite,
-        path=run.directory / "non_finite.jsonl",
-        samples_of=train_loader.batch_sampler.indices,
-        optimizer=optimizer_g,
-    ).attach(trainer)
-    # One image a batch: in train mode, each is normalised by its own statistics (section 3.3).
-    EvaluateEachEpoch(evaluator, ordered_loader(data.val, batch_size=1)).attach(trainer)
-    record = Record(
-        run.directory,
-        timer=timer,
-        batch_size=options.batch_size,
-        models=(generator, discriminator),
-        dataset=dataset,
-        best="val/l1",
-        maximize=False,
-    ).attach(trainer)
-    SampleGrids(run.directory / "samples", sample).attach(trainer)
-    checkpoints = Checkpoints(
-        run.directory / "checkpoints",
-        {
-            "generator": generator,
-            "discriminator": discriminator,
-            "optimizer_g": optimizer_g,
-            "optimizer_d": optimizer_d,
-            "schedule_g": schedule_g,
-            "schedule_d": schedule_d,
-            "precision": precision,
-            "means": means,
-            "guard": guard,
-            "timer": timer,
-        },
-        every_s=options.checkpoint_every_s,
-        timer=timer,
-        background=options.save_in_background,
-        score="val/l1",
-        maximize=False,
-        config={"task": "pix2pix", **vars(options)},
-    ).attach(trainer)
-    ProgressLine(
-        metrics={
-            "train/loss_g_reconstruction": "L1",
-            "train/loss_g_adversarial": "G",
-            "train/loss_d": "D",
-            "val/l1": "validation L1",
-        },
-        timer=timer,
-        batch_size=options.batch_size,
-        label="GENERATED data" if data.name == "generated" else "",
-    ).attach(trainer)
+    run.attach(
+        trainer,
+        measure=[StepMeans(), LearningRate(optimizer_g)],
+        evaluate=[EvaluateEachEpoch(evaluator, validation), SampleGrids(run.directory / "samples", sample)],
+        save={**networks, **optimizers, "schedule_g": schedule_g, "schedule_d": schedule_d},
+        best=Best("val/l1", maximize=False),
+        show=SHOWN,
+    )
+    run.train(trainer, loader, epochs=options.epochs + options.decay_epochs)
 
-    with bad_input_exits():  # until here, nothing has been written
-        if run.checkpoint is not None:
-            checkpoints.restore(trainer, run.checkpoint)
-        run.write_config(dataset)
-    say_notice(data.notice)
-    board = showing(trainer, run, timer=timer, notice=data.notice)
-    with run.closing(), record, board, StopOnSignal(checkpoints.save).attach(trainer):
-        if trainer.state.iteration < iterations:
-            trainer.run(train_loader, max_iters=iterations, epoch_length=len(train_loader))
+
+def attach_metrics(evaluator: Engine, device: torch.device) -> None:
+    """Measure translations by L1 distance, PSNR and SSIM."""
+
+    def measured(output: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return output["y_pred"], output["y"]
+
+    Loss(nn.functional.l1_loss, measured, device=device).attach(evaluator, "l1")
+    PSNR(data_range=2, output_transform=measured, device=device).attach(evaluator, "psnr")
+    SSIM(data_range=2, output_transform=measured, device=device).attach(evaluator, "ssim")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train as the command line asks for."""
+    launch(train, parser(), argv, task="pix2pix", resumable=["data_root"])
 
 
 if __name__ == "__main__":

@@ -17,12 +17,15 @@ from PIL import Image
 from torch import nn
 
 from handlers import load_checkpoint
+from handlers.errors import UnusableRun
 from handlers.files import write_whole
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, number
+from ignite_pipeline.compute import resolve_device
 from ignite_pipeline.data.images import image_files, progress, read_image
 from ignite_pipeline.data.paired import split_pair
+from ignite_pipeline.errors import BadInput
+from ignite_pipeline.gan_steps import inference_mode_of
 from ignite_pipeline.models.pix2pix import UNetGenerator
-from ignite_pipeline.run.options import Parser, bad_input_exits, number, resolve_device
-from ignite_pipeline.steps import inference_mode_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,30 +56,31 @@ def parser() -> argparse.ArgumentParser:
 
 
 def load_generator(path: str) -> tuple[UNetGenerator, dict[str, Any]]:
-    """Return a checkpoint's generator and config; raise ``ValueError`` if it has none."""
+    """Return a checkpoint's generator, and its options; raise `BadInput` if it has none."""
     payload = load_checkpoint(path)
     config = payload.get("config", {})
     if config.get("task") != "pix2pix":
-        raise ValueError(f"{path}: is a checkpoint, but not one of run_pix2pix.py")
-    generator = UNetGenerator(image_size=config["image_size"], norm=config["norm"])
+        raise BadInput(f"{path}: is a checkpoint, but not one of run_pix2pix.py")
+    trained_with = config["options"]
+    generator = UNetGenerator(image_size=trained_with["image_size"], norm=trained_with["norm"])
     generator.load_state_dict(payload["objects"]["generator"])
-    return generator, config
+    return generator, trained_with
 
 
 def plan(inputs: Sequence[Path], output: Path) -> dict[Path, Path]:
-    """Return the file that each image is to be written to; raise ``ValueError`` if two are the same."""
+    """Return the file that each image is to be written to; raise `BadInput` if two are the same."""
     images = [path for item in inputs for path in (image_files(item) if item.is_dir() else [item])]
     targets: dict[Path, Path] = {}
     for image in images:
         if not image.exists():
-            raise ValueError(f"{image}: no such file")
+            raise BadInput(f"{image}: no such file")
         target = output / f"{image.stem}.png"
         if target in targets:
-            raise ValueError(
+            raise BadInput(
                 f"{targets[target]} and {image} would both be written to {target}; translate them apart"
             )
         if target.exists():
-            raise ValueError(f"--output: {target} exists; choose another folder")
+            raise BadInput(f"--output: {target} exists; choose another folder")
         targets[target] = image
     return targets
 
@@ -90,21 +94,21 @@ def translate(generator: nn.Module, image: Image.Image, *, device: torch.device)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Translate every image, and say how many had to be resized."""
-    with bad_input_exits():
+    with exit_on_bad_input("translate.py", UnusableRun):
         options = parser().parse_args(argv)
         device = resolve_device(options.device)
-        generator, config = load_generator(options.checkpoint)
+        generator, trained_with = load_generator(options.checkpoint)
         generator.to(device)
         targets = plan(options.inputs, options.output)
         options.output.mkdir(parents=True, exist_ok=True)
 
-    size = (config["image_size"], config["image_size"])
+    size = (trained_with["image_size"], trained_with["image_size"])
     resized = 0
-    with bad_input_exits(), inference_mode_of(generator, options.inference):
+    with exit_on_bad_input("translate.py"), inference_mode_of(generator, options.inference):
         for target, source in progress(targets.items(), total=len(targets), description="translating"):
             image = read_image(source)
             if options.pairs:
-                image = split_pair(image, source)[0 if config["direction"] == "AtoB" else 1]
+                image = split_pair(image, source)[0 if trained_with["direction"] == "AtoB" else 1]
             if image.size != size:
                 image, resized = image.resize(size, Image.Resampling.BICUBIC), resized + 1
             torch.manual_seed(options.seed)

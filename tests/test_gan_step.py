@@ -14,9 +14,9 @@ from ignite_pipeline.adversarial import (
     least_squares,
     vanilla,
 )
+from ignite_pipeline.compute import Compute
+from ignite_pipeline.gan_steps import gan_step, inference_mode_of, translation_step
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
-from ignite_pipeline.precision import Precision
-from ignite_pipeline.steps import gan_step, inference_mode_of, translation_step
 
 
 def networks():
@@ -149,7 +149,7 @@ def test_every_loss_trains_both_networks(name, precision):
         adam(discriminator),
         adversarial_loss=LOSSES[name],
         penalty_weight=10.0 if name == "wasserstein" else 0.0,
-        precision=Precision(precision),
+        compute=Compute(precision=precision),
         clip_norm=1.0,
     )
     output = Engine(step).run([pair(seed) for seed in range(3)]).output

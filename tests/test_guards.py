@@ -8,8 +8,8 @@ from ignite.engine import Engine
 from torch import nn
 
 from handlers import Checkpoints, StopOnNonFinite, load_newest, model_sha256
+from ignite_pipeline.compute import Compute
 from ignite_pipeline.data.loading import endless_loader
-from ignite_pipeline.precision import Precision
 from ignite_pipeline.steps import supervised_step
 
 BAD = 137
@@ -35,10 +35,10 @@ def train(directory, *, iterations, bad=(), skip=0, every_s=None):
     model = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: 1 / (1 + iteration))
-    precision = Precision("fp32", skip_non_finite=skip > 0)
+    compute = Compute(skip_non_finite=skip > 0)
     loader = endless_loader(Planted(bad), batch_size=4, seed=0)
     trainer = Engine(
-        supervised_step(model, optimizer, nn.functional.cross_entropy, schedule=schedule, precision=precision)
+        supervised_step(model, optimizer, nn.functional.cross_entropy, schedule=schedule, compute=compute)
     )
     trainer.logger.disabled = True
     StopOnNonFinite(
@@ -47,7 +47,7 @@ def train(directory, *, iterations, bad=(), skip=0, every_s=None):
         samples_of=loader.batch_sampler.indices,
         optimizer=optimizer,
     ).attach(trainer)
-    objects = {"model": model, "optimizer": optimizer, "precision": precision}
+    objects = {"model": model, "optimizer": optimizer, "compute": compute}
     Checkpoints(directory, objects, every_s=every_s).attach(trainer)
     try:
         trainer.run(loader, max_iters=iterations, epoch_length=len(loader))

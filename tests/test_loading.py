@@ -1,6 +1,4 @@
-import os
 import random
-import signal
 from itertools import islice
 
 import numpy as np
@@ -10,7 +8,9 @@ from ignite.engine import Engine, Events
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ignite_pipeline.data.images import ImageTensors
-from ignite_pipeline.data.loading import BadSample, PositionSampler, endless_loader, ordered_loader
+from ignite_pipeline.data.loading import endless_loader, evaluation_loader
+from ignite_pipeline.data.position_keyed import BadSample
+from ignite_pipeline.data.position_sampler import PositionSampler
 
 SIZE, BATCH = 23, 4
 
@@ -118,23 +118,22 @@ def test_loading_leaves_the_generators_of_the_process_alone():
 
 def test_weights_decide_how_often_an_index_comes():
     sampler = PositionSampler(4, batch_size=4, seed=0, weights=[0, 1, 1, 2])
-    keys = [key for batch in islice(sampler, 1000) for key in batch]
-    counts = np.bincount([index for _, index in keys])
+    keys = list(islice(sampler, 1000))
+    counts = np.bincount([index for key in keys for index in key.indices])
     assert counts[0] == 0
     np.testing.assert_allclose(counts / 4000, [0, 0.25, 0.25, 0.5], atol=0.03)
-    assert [key for batch in islice(iter(sampler), 3) for key in batch] == keys[:12]
+    assert list(islice(iter(sampler), 3)) == keys[:3]
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_the_processes_share_each_global_batch(world_size):
-    def batches(rank, world):
-        sampler = PositionSampler(30, batch_size=6, seed=1, rank=rank, world_size=world)
-        return list(islice(sampler, 12))
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_the_replicas_share_each_global_batch(replicas):
+    def batches(replica, of):
+        return islice(PositionSampler(30, batch_size=6, seed=1, replica=replica, replicas=of), 12)
 
-    parts = [batches(rank, world_size) for rank in range(world_size)]
+    parts = [batches(replica, replicas) for replica in range(replicas)]
     for alone, *shares in zip(batches(0, 1), *parts, strict=True):
-        assert sorted(key for share in shares for key in share) == sorted(alone)
-        assert {len(share) for share in shares} == {6 // world_size}
+        assert sorted(index for share in shares for index in share.indices) == sorted(alone.indices)
+        assert {len(share.indices) for share in shares} == {6 // replicas}
 
 
 def test_one_iterator_serves_the_whole_run():
@@ -151,10 +150,12 @@ def test_one_iterator_serves_the_whole_run():
     assert len(starts) == 1
 
 
-def test_ordered_loader_visits_everything_in_order():
+def test_evaluation_loader_visits_everything_in_order():
     for dataset in (Noisy(), images()):
         indices = [
-            index for batch in ordered_loader(dataset, batch_size=5) for index in batch[0].flatten().tolist()
+            index
+            for batch in evaluation_loader(dataset, batch_size=5)
+            for index in batch[0].flatten().tolist()
         ]
         assert indices == list(range(SIZE))
 
@@ -167,10 +168,10 @@ def test_ordered_loader_visits_everything_in_order():
         ({"batch_size": 2, "start_iteration": -1}, "start_iteration must not be negative"),
         ({"batch_size": 2, "weights": [1.0]}, "weights must hold one number for each of 10"),
         (
-            {"batch_size": 3, "world_size": 2, "drop_last": False},
-            "the last batch has 1 samples for 2 processes",
+            {"batch_size": 3, "replicas": 2, "drop_last": False},
+            "the last batch has 1 samples for 2 replicas",
         ),
-        ({"batch_size": 2, "rank": 2, "world_size": 2}, r"rank must be in \[0, 2\)"),
+        ({"batch_size": 2, "replica": 2, "replicas": 2}, r"replica must be in \[0, 2\)"),
     ],
 )
 def test_a_bad_argument_is_named(options, message):
@@ -223,20 +224,6 @@ def test_bad_samples_are_replaced_by_position_and_remembered(num_workers):
 def test_a_set_of_bad_samples_alone_is_an_error():
     with pytest.raises(BadSample, match="the file is gone"):
         run(Rotten(set(range(1000))), epochs=1, skip_bad=True)
-
-
-class Deadly(Noisy):
-    """A sample ends its process, as the kernel does when memory runs out."""
-
-    def __getitem__(self, index):
-        if index == 7:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__getitem__(index)
-
-
-def test_the_samples_at_work_when_a_worker_was_killed_are_named():
-    with pytest.raises(RuntimeError, match=r"DataLoader worker .*loading samples \[7\]"):
-        run(Deadly(), epochs=1, num_workers=1)
 
 
 def test_skipping_needs_samples_to_skip():

@@ -38,10 +38,10 @@ def test_dropout_in_a_resumed_run_draws_what_it_would_have_drawn():
     assert len({tuple(output) for output in whole}) == 10
 
 
-def test_ranks_draw_differently():
-    def draw(rank):
+def test_replicas_draw_differently():
+    def draw(replica):
         trainer = Engine(lambda engine, batch: torch.rand(()).item())
-        ReseedEachIteration(0, rank=rank).attach(trainer)
+        ReseedEachIteration(0, replica=replica).attach(trainer)
         return trainer.run([0]).output
 
     assert draw(0) != draw(1)

@@ -5,7 +5,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from ignite_pipeline.precision import Precision, resolve_precision
+from ignite_pipeline.compute import Compute, resolve_precision
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
 
 LOSS = nn.functional.cross_entropy
@@ -76,8 +76,8 @@ def test_a_batch_that_is_skipped_leaves_no_trace(bad, fused, clip_norm, place):
     results = []
     for part in (spoilt, clean):
         model = nn.Sequential(nn.BatchNorm1d(x.shape[1]), tiny_model())
-        precision = Precision("fp32", skip_non_finite=True)
-        step = supervised_step(model, sgd(model, fused), LOSS, clip_norm=clip_norm, precision=precision)
+        compute = Compute(skip_non_finite=True)
+        step = supervised_step(model, sgd(model, fused), LOSS, clip_norm=clip_norm, compute=compute)
         Engine(step).run(part)
         results.append(weights(model))
         buffers = list(model.buffers())
@@ -95,8 +95,8 @@ def test_a_loss_that_is_not_finite_ends_all_updates(fused, place):
     results = []
     for part in ([*clean[:place], (x * torch.nan, y), *clean[place:]], clean[:place]):
         model = tiny_model()
-        precision = Precision("fp32")
-        step = supervised_step(model, sgd(model, fused), LOSS, precision=precision)
+        compute = Compute()
+        step = supervised_step(model, sgd(model, fused), LOSS, compute=compute)
         for batch in part:
             step(Engine(step), batch)
         results.append(weights(model))
@@ -104,14 +104,14 @@ def test_a_loss_that_is_not_finite_ends_all_updates(fused, place):
 
 
 def test_a_state_whose_updates_have_ended_is_not_saved():
-    precision, model = Precision("fp32"), tiny_model()
-    step = supervised_step(model, sgd(model), LOSS, precision=precision)
+    compute, model = Compute(), tiny_model()
+    step = supervised_step(model, sgd(model), LOSS, compute=compute)
     x, y = batches(1)[0]
     step(Engine(step), (x, y))
-    precision.state_dict()
+    compute.state_dict()
     step(Engine(step), (x * torch.nan, y))
     with pytest.raises(ValueError, match="a loss was not finite"):
-        precision.state_dict()
+        compute.state_dict()
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW])
@@ -141,24 +141,24 @@ def test_the_schedule_steps_once_an_iteration():
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
 def test_half_precision_trains(name):
-    model, precision = tiny_model(), Precision(name)
-    step = supervised_step(model, sgd(model), LOSS, precision=precision)
+    model, compute = tiny_model(), Compute(precision=name)
+    step = supervised_step(model, sgd(model), LOSS, compute=compute)
     x, y = batches(1, size=64)[0]
     losses = []
     trainer = Engine(lambda engine, batch: losses.append(step(engine, batch)["loss"].item()))
     trainer.run([(x, y)] * 200)
     assert losses[-1] < 0.6 * losses[0]
     assert all(p.dtype == torch.float32 for p in model.parameters())
-    restored = Precision(name)
-    restored.load_state_dict(precision.state_dict())
-    assert restored.state_dict() == precision.state_dict()
+    restored = Compute(precision=name)
+    restored.load_state_dict(compute.state_dict())
+    assert restored.state_dict() == compute.state_dict()
 
 
 def test_a_first_step_that_fp16_skips_leaves_no_rubbish_in_the_momentum():
-    model, precision = tiny_model(), Precision("fp16")
+    model, compute = tiny_model(), Compute(precision="fp16")
     optimizer = sgd(model)
     before = weights(model)
-    step = supervised_step(model, optimizer, lambda p, y: LOSS(p, y) * 1e4, precision=precision)
+    step = supervised_step(model, optimizer, lambda p, y: LOSS(p, y) * 1e4, compute=compute)
     Engine(step).run(batches(1))
     assert torch.equal(weights(model), before)
     assert all((state["momentum_buffer"] == 0).all() for state in optimizer.state.values())
@@ -167,7 +167,7 @@ def test_a_first_step_that_fp16_skips_leaves_no_rubbish_in_the_momentum():
 def test_auto_precision_is_one_of_the_others():
     assert resolve_precision("auto", "cpu") in ("fp32", "bf16")
     with pytest.raises(ValueError, match="precision must be auto, fp32, bf16 or fp16, got 'int8'"):
-        Precision("int8")
+        Compute(precision="int8")
 
 
 def test_modes_are_set_only_when_they_must_change():

@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from handlers.errors import UnusableRun
 from handlers.visdom_sender import VisdomSender
 from ignite_pipeline.board.following import RunFollower, follow
 from ignite_pipeline.board.server import PORT, credentials, front_end, is_answering, serve
-from ignite_pipeline.run.directory import say_notice
-from ignite_pipeline.run.options import Parser, bad_input_exits, number
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, number, say_loudly
+from ignite_pipeline.errors import BadInput
+
+PROG = "python -m ignite_pipeline.board"
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of this script's options."""
-    parser = Parser(description="Show runs on a Visdom server.")
+    parser = Parser(prog=PROG, description="Show runs on a Visdom server.")
     parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="default: all under runs/, now and later")
     parser.add_argument(
         "--port", type=number(int, least=1, below=65536), default=PORT, help="(default: %(default)s)"
@@ -34,15 +37,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until Ctrl-C."""
-    with bad_input_exits():
+    with exit_on_bad_input(PROG, UnusableRun):
         options = parser().parse_args(argv)
         given = [RunFollower(Path(name)).directory for name in options.runs]
         if is_answering(options.port, options.host):
-            raise ValueError(f"--port {options.port} is taken; is a board running already? Give another one")
+            raise BadInput(f"--port {options.port} is taken; is a board running already? Give another one")
         username, password = credentials()
         static = front_end()
     if options.host not in ("127.0.0.1", "::1", "localhost") and username is None:
-        say_notice("EVERYBODY IN THE NETWORK CAN CHANGE THIS BOARD: set VISDOM_USERNAME and VISDOM_PASSWORD")
+        say_loudly("EVERYBODY IN THE NETWORK CAN CHANGE THIS BOARD: set VISDOM_USERNAME and VISDOM_PASSWORD")
 
     def find() -> Sequence[Path]:
         return given or sorted(path.parent for path in Path("runs").glob("*/*/config.json"))
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{url} shows {runs}{more}. Ctrl-C ends it.", flush=True)
         sender.start()
 
-    with bad_input_exits(), suppress(KeyboardInterrupt):
+    with exit_on_bad_input(PROG), suppress(KeyboardInterrupt):
         serve(static, [options.port], ready, host=options.host)
 
 

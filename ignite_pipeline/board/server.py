@@ -16,9 +16,11 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import distribution, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from urllib.request import urlopen
+
+from ignite_pipeline.errors import BadInput
 
 PORT = 8097
 
@@ -57,7 +59,10 @@ def front_end() -> Path:
 
     ``OSError`` is raised, with what to do, if its files cannot be had.
     """
-    directory = cache_directory() / f"visdom-{version('visdom')}"
+    try:
+        directory = cache_directory() / f"visdom-{version('visdom')}"
+    except PackageNotFoundError:
+        raise BadInput("a board needs the package visdom: pip install 'ignite_pipeline[visdom]'") from None
     if not _is_complete(directory):
         print(f"Fetching Visdom's front end, once, into {directory}", file=sys.stderr, flush=True)
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +143,7 @@ def credentials() -> tuple[str | None, str | None]:
     """Return user name and password from VISDOM_USERNAME and VISDOM_PASSWORD: both, or none."""
     username, password = os.environ.get("VISDOM_USERNAME"), os.environ.get("VISDOM_PASSWORD")
     if bool(username) != bool(password):
-        raise ValueError("VISDOM_USERNAME and VISDOM_PASSWORD belong together: set both or none")
+        raise BadInput("VISDOM_USERNAME and VISDOM_PASSWORD belong together: set both or none")
     return username or None, password or None
 
 

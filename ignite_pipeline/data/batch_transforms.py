@@ -11,6 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from ignite_pipeline.errors import BadInput
+
 
 class RandomCrop(nn.Module):
     """Pad by reflection, then cut from each image ``(B, C, H, W)`` a window at a place of its own.
@@ -61,7 +63,7 @@ def _windows(side: int, padding: int, size: int) -> Tensor:
 
 
 class Normalize(nn.Module):
-    """Turn uint8 in [0, 255] to float32, less ``mean`` and over ``std`` (each ``(C,)``, in [0, 1]).
+    """Turn uint8 in [0, 255] to float32, minus ``mean`` and divided by ``std`` (each ``(C,)``, in [0, 1]).
 
     >>> Normalize([0.5], [0.5])(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
     tensor([[[[-1.,  1.]]]])
@@ -74,7 +76,7 @@ class Normalize(nn.Module):
         super().__init__()
         means, stds = (torch.as_tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in (mean, std))
         if not (stds > 0).all():
-            raise ValueError(
+            raise BadInput(
                 f"std must be positive in every channel, got {std}: is every image the same colour?"
             )
         self.register_buffer("scale", (1 / (255 * stds)).float())

@@ -18,10 +18,12 @@ from ignite_pipeline.data.images import (
     ImageSplits,
     ImageTensors,
     count_unreadable,
+    entries,
     image_files,
     read_image,
     stack_images,
 )
+from ignite_pipeline.errors import BadInput
 
 SIDE = 32
 DEFAULT_ROOT = Path("data")
@@ -45,7 +47,7 @@ def cifar2(
     - ``"auto"``: the first of these that is there. Without a ``root``, CIFAR-10 in ``./data``, which
       is downloaded where there is a network.
 
-    Raises ``ValueError`` where the data is not there or cannot be read, naming the path and the mend. With
+    Raises `BadInput` where the data is not there or cannot be read, naming the path and what to do. With
     ``skip_bad``, single images in folders that cannot be read are left out, and the notice counts them.
 
     >>> data = cifar2(dataset="generated")
@@ -54,14 +56,14 @@ def cifar2(
     """
     classes = tuple(classes)
     if len(classes) < 2:
-        raise ValueError(f"classes must name at least two, got {' '.join(classes) or 'none'}")
+        raise BadInput(f"classes must name at least two, got {' '.join(classes) or 'none'}")
     if len(set(classes)) < len(classes):
-        raise ValueError(f"classes must differ from each other, got {' '.join(classes)}")
+        raise BadInput(f"classes must differ from each other, got {' '.join(classes)}")
     if dataset == "generated":
         return _generated(classes, notice=None)
     path = Path(DEFAULT_ROOT if root is None else root)
     if root is not None and not path.is_dir():
-        raise ValueError(
+        raise BadInput(
             f"{path}: no such folder; give the one that holds cifar-10-batches-py/ or train/<class>/"
         )
     if dataset == "cifar10":
@@ -69,13 +71,13 @@ def cifar2(
     if dataset == "folder":
         return _folder(path, classes, skip_bad)
     if dataset != "auto":
-        raise ValueError(f"dataset must be auto, cifar10, folder or generated, got {dataset!r}")
+        raise BadInput(f"dataset must be auto, cifar10, folder or generated, got {dataset!r}")
     if (path / CIFAR10.base_folder).is_dir():
         return _cifar10(path, classes, download=root is None)
     if (path / "train").is_dir():
         return _folder(path, classes, skip_bad)
     if root is not None:
-        raise ValueError(
+        raise BadInput(
             f"{path}: holds neither {CIFAR10.base_folder}/ (CIFAR-10) nor train/<class>/ (a folder tree)"
         )
     try:
@@ -89,7 +91,7 @@ def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSp
         splits = [CIFAR10(root, train=train) for train in (True, False)]
     except RuntimeError as error:  # torchvision has compared digests
         if not download:
-            raise ValueError(f"{root / CIFAR10.base_folder}: CIFAR-10 is missing or damaged there") from error
+            raise BadInput(f"{root / CIFAR10.base_folder}: CIFAR-10 is missing or damaged there") from error
         _require_network(CIFAR10.url)
         splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
     _require_classes(classes, splits[0].classes, where=str(root))
@@ -118,7 +120,7 @@ def _select(split: CIFAR10, classes: tuple[str, ...]) -> ImageTensors:
 def _folder(root: Path, classes: tuple[str, ...], skip_bad: bool) -> ImageSplits:
     val = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or val is None:
-        raise ValueError(f"{root}: a folder tree needs train/<class>/ and val/<class>/ (or test/<class>/)")
+        raise BadInput(f"{root}: a folder tree needs train/<class>/ and val/<class>/ (or test/<class>/)")
     unreadable: dict[Path, str] | None = {} if skip_bad else None
     train_images, train_resized = _read_tree(root / "train", classes, unreadable)
     val_images, val_resized = _read_tree(val, classes, unreadable)
@@ -134,9 +136,7 @@ def _folder(root: Path, classes: tuple[str, ...], skip_bad: bool) -> ImageSplits
 def _read_tree(
     root: Path, classes: tuple[str, ...], unreadable: dict[Path, str] | None
 ) -> tuple[ImageTensors, int]:
-    _require_classes(
-        classes, sorted(entry.name for entry in root.iterdir() if entry.is_dir()), where=str(root)
-    )
+    _require_classes(classes, sorted(path.name for path in entries(root) if path.is_dir()), where=str(root))
     target_of = {path: target for target, name in enumerate(classes) for path in image_files(root / name)}
     resized: set[Path] = set()
     images = stack_images(
@@ -160,7 +160,7 @@ def _read_32x32(path: Path, *, resized: set[Path]) -> Image.Image:
 def _require_classes(classes: tuple[str, ...], present: Sequence[str], *, where: str) -> None:
     missing = [name for name in classes if name not in present]
     if missing:
-        raise ValueError(f"{where}: no class {', '.join(missing)}; there are {', '.join(present) or 'none'}")
+        raise BadInput(f"{where}: no class {', '.join(missing)}; there are {', '.join(present) or 'none'}")
 
 
 def _generated(classes: tuple[str, ...], *, notice: str | None) -> ImageSplits:

@@ -18,6 +18,8 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
+from ignite_pipeline.errors import BadInput
+
 MEMORY_LIMIT_BYTES = 4 * 2**30
 _CHUNK, _WORTH_THREADS = 64, 96 * 96
 Item = TypeVar("Item")
@@ -110,17 +112,25 @@ def count_unreadable(messages: Collection[str]) -> str | None:
     return f"{len(messages)} images could not be read and are left out, such as {next(iter(messages))}"
 
 
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a folder; raise `BadInput` if it is none, or cannot be read."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError as error:
+        raise BadInput(f"{folder}: no such folder") from error
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be read as a folder ({error.strerror})") from error
+
+
 def image_files(folder: Path) -> list[Path]:
-    """Return the images of a folder in the order of their names; raise ``ValueError`` if there is none."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMG_EXTENSIONS)
+    """Return the images of a folder in the order of their names; raise `BadInput` if there is none."""
+    files = sorted(path for path in entries(folder) if path.suffix.lower() in IMG_EXTENSIONS)
     if not files:
-        raise ValueError(f"{folder}: holds no image ({', '.join(IMG_EXTENSIONS)})")
+        raise BadInput(f"{folder}: holds no image ({', '.join(IMG_EXTENSIONS)})")
     return files
 
 
-class UnreadableImage(ValueError):
+class UnreadableImage(BadInput):
     """An image file is damaged; the message names it."""
 
 
@@ -130,7 +140,7 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
-        raise UnreadableImage(f"{path}: not a readable image ({error}); mend or remove it") from error
+        raise UnreadableImage(f"{path}: not a readable image ({error}); replace or remove it") from error
 
 
 def stack_images(
@@ -158,7 +168,7 @@ def stack_images(
 
     first = next((array for array in map(try_to_read, items) if array is not None), None)
     if first is None:
-        raise ValueError(f"{items[0]}: neither this image nor any other can be read")
+        raise BadInput(f"{items[0]}: neither this image nor any other can be read")
     height, width, channels = first.shape
     images = allocate((len(items), channels, height, width), memory_limit_bytes=memory_limit_bytes)
     count = 0

@@ -20,6 +20,7 @@ from ignite_pipeline.data.images import (
     read_image,
     stack_images,
 )
+from ignite_pipeline.errors import BadInput
 
 DIRECTIONS = ("AtoB", "BtoA")
 GENERATED_COUNTS = {"train": 200, "val": 20}
@@ -69,7 +70,7 @@ def paired_images(
     (286 where ``image_size`` is 256), for validation to ``image_size``. ``dataset`` is "paired", "generated"
     (drawn façades: A the photo, B the labels) or "auto", which draws only if there is no ``root``.
 
-    Raises ``ValueError`` where files are missing, do not halve, do not match or cannot be read. With
+    Raises `BadInput` where files are missing, do not halve, do not match or cannot be read. With
     ``skip_bad``, pairs that cannot be read are left out, and the notice counts them.
 
     >>> data = paired_images(image_size=32)
@@ -77,13 +78,13 @@ def paired_images(
     (torch.Size([200, 6, 36, 36]), torch.Size([20, 6, 32, 32]))
     """
     if direction not in DIRECTIONS:
-        raise ValueError(f"direction must be AtoB or BtoA, got {direction!r}")
+        raise BadInput(f"direction must be AtoB or BtoA, got {direction!r}")
     load_size = load_size or round(image_size * 286 / 256)
     if load_size < image_size:
-        raise ValueError(f"load_size must be at least image_size={image_size}, got {load_size}")
+        raise BadInput(f"load_size must be at least image_size={image_size}, got {load_size}")
     sizes = {"train": load_size, "val": image_size}
     if dataset not in ("auto", "paired", "generated"):
-        raise ValueError(f"dataset must be auto, paired or generated, got {dataset!r}")
+        raise BadInput(f"dataset must be auto, paired or generated, got {dataset!r}")
     if dataset == "generated" or (dataset == "auto" and root is None):
         train, val = (
             draw_facades(GENERATED_COUNTS[split], seed=seed, side=sizes[split])
@@ -94,7 +95,7 @@ def paired_images(
             "generated", None, _directed(*train, direction), _directed(*val, direction), notice
         )
     if root is None:
-        raise ValueError("dataset='paired' needs a root: the folder that holds the pairs")
+        raise BadInput("dataset='paired' needs a root: the folder that holds the pairs")
     train_items, val_items = _find_pairs(Path(root))
     unreadable: dict[_Files, str] | None = {} if skip_bad else None
     train_pairs, val_pairs = (
@@ -122,14 +123,14 @@ _Files = tuple[Path, Path]
 
 def _find_pairs(root: Path) -> tuple[list[_Files], list[_Files]]:
     if not root.is_dir():
-        raise ValueError(f"{root}: no such folder; give the one that holds train/ and val/")
+        raise BadInput(f"{root}: no such folder; give the one that holds train/ and val/")
     for name in ("val", "test"):
         if (root / "train").is_dir() and (root / name).is_dir():
             train, val = (image_files(root / split) for split in ("train", name))
             return [(path, path) for path in train], [(path, path) for path in val]
         if (root / "trainA").is_dir() and (root / f"{name}A").is_dir():
             return _matched(root, "train"), _matched(root, name)
-    raise ValueError(
+    raise BadInput(
         f"{root}: holds neither train/ and val/ (pairs side by side) nor trainA/, trainB/, valA/ and valB/"
     )
 
@@ -138,7 +139,7 @@ def _matched(root: Path, split: str) -> list[_Files]:
     a, b = ({path.stem: path for path in image_files(root / f"{split}{side}")} for side in "AB")
     if alone := sorted(a.keys() ^ b.keys()):
         where = a.get(alone[0]) or b[alone[0]]
-        raise ValueError(f"{where}: no image of that name in the other folder ({len(alone)} such files)")
+        raise BadInput(f"{where}: no image of that name in the other folder ({len(alone)} such files)")
     return [(a[name], b[name]) for name in sorted(a)]
 
 
@@ -148,14 +149,14 @@ def _read_pair(files: _Files, *, size: int, direction: str) -> np.ndarray:
     else:
         a, b = read_image(files[0]), read_image(files[1])
         if a.size != b.size:
-            raise ValueError(f"{files[1]}: is {b.width}x{b.height}, but {files[0]} is {a.width}x{a.height}")
+            raise BadInput(f"{files[1]}: is {b.width}x{b.height}, but {files[0]} is {a.width}x{a.height}")
     pair = [np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)) for image in (a, b)]
     return np.concatenate(pair if direction == "AtoB" else pair[::-1], axis=2)
 
 
 def split_pair(image: Image.Image, path: Path) -> tuple[Image.Image, Image.Image]:
-    """Return the left and the right half; raise ``ValueError`` with the path if the width is odd."""
+    """Return the left and the right half; raise `BadInput` with the path if the width is odd."""
     half, rest = divmod(image.width, 2)
     if rest:
-        raise ValueError(f"{path}: its width of {image.width} does not halve into a pair")
+        raise BadInput(f"{path}: its width of {image.width} does not halve into a pair")
     return image.crop((0, 0, half, image.height)), image.crop((half, 0, image.width, image.height))

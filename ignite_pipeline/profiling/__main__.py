@@ -1,6 +1,6 @@
-"""Find out whether a model waits for data, and which setting mends it: measured, predicted, and confirmed.
+"""Find out whether a model waits for data, and which setting helps: measured, predicted, and confirmed.
 
-python -m ignite_pipeline.profiling --task cifar2 --data-root cifar2
+python -m ignite_pipeline.profiling --recipe my_recipe --data-root photos
 python -m ignite_pipeline.profiling --dataset-factory mine:dataset --step-factory mine:step --batch-size 64
 
 A data-set factory is a function without arguments that returns a map-style data set; a step factory returns a
@@ -13,25 +13,23 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine
-from torch import nn
 from tqdm import tqdm
 
 from handlers import FetchComputeTimer
-from ignite_pipeline.adversarial import LOSSES
-from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, SplitPair
-from ignite_pipeline.data.cifar2 import cifar2
-from ignite_pipeline.data.paired import paired_images
+from handlers.errors import UnusableRun
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, number
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
-from ignite_pipeline.models.classifiers import residual_net
-from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
+from ignite_pipeline.profiling.recipe import Parts, Recipe, parts_of_recipe
 from ignite_pipeline.profiling.report import plot, report
 from ignite_pipeline.profiling.smaller_decoding import size_wanted, try_smaller_decoding
 from ignite_pipeline.profiling.transform_costs import quicker_orders, transform_costs, transforms_of
@@ -46,21 +44,25 @@ from ignite_pipeline.profiling.tuning import (
     paired_loops_s,
     recommend,
 )
-from ignite_pipeline.run.options import Parser, bad_input_exits, number
-from ignite_pipeline.steps import gan_step, supervised_step
 
 ROUNDS = 5
+PROG = "python -m ignite_pipeline.profiling"
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of this script's options."""
-    parser = Parser(description="Measure data set, transforms, loader, step and loop; find a better setting.")
-    parser.add_argument("--task", choices=("cifar2", "pix2pix"), help="one of ours")
-    parser.add_argument("--data-root", metavar="DIR", help="the data of the task (default: drawn)")
+def make_parser(tasks: Mapping[str, Recipe]) -> Parser:
+    """Return the parser of the profiler's options."""
+    parser = Parser(
+        prog=PROG,
+        epilog="Options that are not among these are the recipe's.",
+        description="Measure data set, transforms, loader, step and loop; find a better setting.",
+    )
+    if tasks:
+        parser.add_argument("--task", choices=tuple(tasks), help="one of ours")
+    parser.add_argument("--recipe", metavar="MODULE", help="a recipe of your own: train(run) and parser()")
     parser.add_argument("--dataset-factory", metavar="MODULE:FUNCTION", help="a data set of your own")
     parser.add_argument("--step-factory", metavar="MODULE:FUNCTION", help="a step of your own")
     parser.add_argument(
-        "--batch-size", type=number(int, least=1), help="(default: 64; of the tasks, 128 and 1)"
+        "--batch-size", type=number(int, least=1), help="(default: the recipe's; of a data set of yours, 64)"
     )
     parser.add_argument(
         "--num-workers", type=number(int, least=0), default=0, help="as you run it now (default: %(default)s)"
@@ -75,49 +77,51 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def cifar2_parts(root: str | None) -> tuple[Any, Step]:
-    """Return the images and the step of run_cifar2.py."""
-    data = cifar2(root, dataset="auto" if root else "generated").train
-    model = residual_net(2).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
-    transform = nn.Sequential(RandomCrop(padding=4, flip=0.5), Normalize(*data.channel_statistics()))
-    return data, supervised_step(model, optimizer, nn.functional.cross_entropy, transform=transform)
-
-
-def pix2pix_parts(root: str | None) -> tuple[Any, Step]:
-    """Return the pairs and the step of run_pix2pix.py, at 256 pixels."""
-    data = paired_images(
-        root, direction="BtoA", image_size=256, dataset="auto" if root else "generated"
-    ).train
-    networks = UNetGenerator(image_size=256), PatchDiscriminator(6)
-    optimizers = [torch.optim.Adam(network.parameters(), lr=2e-4, fused=True) for network in networks]
-    transform = nn.Sequential(RandomCrop(0, size=256, flip=0.5), SplitPair())
-    return data, gan_step(*networks, *optimizers, adversarial_loss=LOSSES["vanilla"], transform=transform)
-
-
-def made_by(option: str, name: str) -> Any:
-    """Return what the function ``module:function`` makes; raise ``ValueError`` if there is none."""
-    module, _, function = name.partition(":")
+def imported(option: str, name: str) -> Any:
+    """Return a module, found in the current directory too; raise `BadInput` if there is none."""
     sys.path.insert(0, os.getcwd())
     try:
-        return getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ValueError(f"{option} {name}: {error}; it must name a function without arguments") from error
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise BadInput(f"{option} {name}: {error}") from error
     finally:
         sys.path.pop(0)
 
 
-def parts_of(options: argparse.Namespace) -> tuple[Any, Step | None, int]:
-    """Return the data set, the step, and the batch size that the options ask for."""
-    if (options.task is None) == (options.dataset_factory is None):
-        raise ValueError("give either --task or --dataset-factory")
-    if options.task == "cifar2":
-        return *cifar2_parts(options.data_root), options.batch_size or 128
-    if options.task == "pix2pix":
-        return *pix2pix_parts(options.data_root), options.batch_size or 1
+def made_by(option: str, name: str) -> Any:
+    """Return what the function ``module:function`` makes; raise `BadInput` if there is none."""
+    module, _, function = name.partition(":")
+    try:
+        return getattr(imported(option, module), function)()
+    except (AttributeError, TypeError) as error:
+        raise BadInput(f"{option} {name}: {error}; it must name a function without arguments") from error
+
+
+def parts_of(options: argparse.Namespace, recipe: Recipe | None, of_recipe: Sequence[str]) -> Parts:
+    """Return the data set, the step and the loader's options that are asked for."""
+    if recipe is not None:
+        sized = ["--batch-size", str(options.batch_size)] if options.batch_size else []
+        return parts_of_recipe(recipe, [*of_recipe, *sized])
     dataset = made_by("--dataset-factory", options.dataset_factory)
     step = made_by("--step-factory", options.step_factory) if options.step_factory else None
-    return dataset, step, options.batch_size or 64
+    return Parts(dataset, step, options.batch_size or 64)
+
+
+def recipe_of(options: argparse.Namespace, tasks: Mapping[str, Recipe]) -> Recipe | None:
+    """Return the recipe that the options name, or None where they name factories."""
+    task = getattr(options, "task", None)
+    given = [name for name in (task, options.recipe, options.dataset_factory) if name is not None]
+    if len(given) != 1:
+        raise BadInput(f"give one of {'--task, ' if tasks else ''}--recipe and --dataset-factory")
+    if task is not None:
+        return tasks[task]
+    if options.recipe is None:
+        return None
+    module = imported("--recipe", options.recipe)
+    try:
+        return Recipe(module.train, module.parser)
+    except AttributeError as error:
+        raise BadInput(f"--recipe {options.recipe}: {error}; it must have train(run) and parser()") from error
 
 
 def verdict_of(dataset: Any, step: Step, setting: Setting, iterations: int) -> dict[str, Any]:
@@ -128,39 +132,53 @@ def verdict_of(dataset: Any, step: Step, setting: Setting, iterations: int) -> d
     return timer.summary()
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure from the inside out: samples, transforms, step, loader, loop."""
-    with bad_input_exits():
-        options = parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, tasks: Mapping[str, Recipe] = MappingProxyType({})) -> None:
+    """Measure from the inside out: samples, transforms, step, loader, loop.
+
+    ``tasks`` are recipes that ``--task`` names.
+    """
+    with exit_on_bad_input(PROG, UnusableRun):
+        parser = make_parser(tasks)
+        options, of_recipe = parser.parse_known_args(argv)
+        recipe = recipe_of(options, tasks)
+        if recipe is None and of_recipe:
+            parser.error(f"unrecognized arguments: {' '.join(of_recipe)}")
         keep_freed_memory()
-        dataset, step, batch_size = parts_of(options)
-        now = Setting(batch_size, num_workers=options.num_workers)
+        parts = parts_of(options, recipe, of_recipe)
+        dataset: Any = parts.dataset
+        step, batch_size = parts.step, parts.batch_size
+        now = Setting(batch_size, num_workers=options.num_workers, collate_fn=parts.collate_fn)
         if len(dataset) < batch_size:
-            raise ValueError(f"--batch-size {batch_size} is more than the {len(dataset)} samples")
+            raise BadInput(f"--batch-size {batch_size} is more than the {len(dataset)} samples")
         output = Path(options.output)
         output.mkdir(parents=True, exist_ok=True)
     profile: dict[str, Any] = {"batch_size": batch_size, "samples": len(dataset)}
     bar = tqdm(total=5, bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}", file=sys.stderr)
 
-    def told(text: str) -> None:
+    def on_progress(text: str) -> None:
         bar.set_description_str(text)
 
-    told("data set alone")
+    on_progress("data set alone")
     profile["items_per_s"] = items_per_s(dataset, seconds=2 * options.seconds)
     bar.update()
-    told("transforms")
+    on_progress("transforms")
     profile.update(measured_transforms(dataset, options.seconds))
     bar.update()
     if step is None:
         step_s = 0.0
     else:
-        told("step alone")
+        on_progress("step alone")
         batch = next(iter(now.loader(dataset)))
         step_s = profile["step_s"] = compute_s(step, batch, seconds=2 * options.seconds)
         profile["flops_per_s"], profile["matrix_product_flops_per_s"] = flops_per_s(step, batch, step_s)
     bar.update()
-    settings = candidates(batch_size, on_device=torch.cuda.is_initialized())
-    best, speedup, found = recommend(dataset, step, now, settings, seconds=options.seconds, told=told)
+    on_device = torch.cuda.is_initialized()
+    settings = [
+        replace(one, collate_fn=parts.collate_fn) for one in candidates(batch_size, on_device=on_device)
+    ]
+    best, speedup, found = recommend(
+        dataset, step, now, settings, seconds=options.seconds, on_progress=on_progress
+    )
     profile["settings"] = [{**vars(one), "setting": str(one.setting)} for one in found]
     profile["recommended"], profile["predicted_speedup"] = str(best), speedup
     loops_s = {one.setting: one.loop_s for one in found}
@@ -171,11 +189,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if 1 <= size <= len(dataset)
     }
     if step is not None:
-        told("the loop as it is")
+        on_progress("the loop as it is")
         iterations = max(40, round(2 * options.seconds / loops_s[now]))
         profile["now"] = verdict_of(dataset, step, now, iterations)
         if best != now:
-            told(f"confirming {best}")
+            on_progress(f"confirming {best}")
             profile["confirmed"] = confirmed(dataset, step, now, best, 2 * options.seconds)
     bar.update()
     bar.close()

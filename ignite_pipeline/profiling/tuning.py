@@ -4,15 +4,16 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 import torch
 from ignite.engine import Engine
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ignite_pipeline.data.loading import endless_loader
+from ignite_pipeline.data.position_keyed import Collate
 from ignite_pipeline.machine import available_cores
 
 Step = Callable[[Engine, Any], Any]
@@ -34,6 +35,7 @@ class Setting:
     prefetch_factor: int = 2
     pin_memory: bool = False
     threads: int | None = None
+    collate_fn: Collate = field(default=default_collate, compare=False, repr=False)
 
     def loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         """Return the endless loader with this setting."""
@@ -45,11 +47,12 @@ class Setting:
             seed=0,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
+            collate_fn=self.collate_fn,
             **options,
         )
 
     def batches(self, dataset: Dataset[Any], **options: Any) -> Iterator[Any]:
-        """Return the loader's batches, with a word less of PyTorch's."""
+        """Return the loader's batches, without PyTorch's advice on workers."""
         with warnings.catch_warnings():
             # More workers than cores may be just right, where they wait for a disk.
             warnings.filterwarnings("ignore", "This DataLoader will create")
@@ -176,7 +179,7 @@ def search(
     settings: Sequence[Setting],
     *,
     seconds: float = 0.5,
-    told: Callable[[str], object] = lambda text: None,
+    on_progress: Callable[[str], object] = lambda text: None,
     **options: Any,
 ) -> list[Measurement]:
     """Return what the settings give, best first, by successive halving.
@@ -189,7 +192,7 @@ def search(
     """
 
     def loop(setting: Setting) -> float:
-        told(f"{setting} for {seconds:.2g} s")
+        on_progress(f"{setting} for {seconds:.2g} s")
         return loop_or_loader_s(dataset, step, setting, seconds=seconds, **options)
 
     def measure(settings: list[Setting], rounds: int = 1) -> None:
@@ -227,18 +230,24 @@ def recommend(
     settings: Sequence[Setting],
     *,
     seconds: float = 0.5,
-    told: Callable[[str], object] = lambda text: None,
+    on_progress: Callable[[str], object] = lambda text: None,
 ) -> tuple[Setting, float, list[Measurement]]:
     """Return the setting to take, the speed-up over ``now`` to expect, and what all were measured to give.
 
     The best that `search` finds takes turns with ``now`` once more, since the best of many was lucky too.
     If it does not gain 3 % then, ``now`` is as good.
     """
-    found = search(dataset, step, [now, *(one for one in settings if one != now)], seconds=seconds, told=told)
+    found = search(
+        dataset,
+        step,
+        [now, *(one for one in settings if one != now)],
+        seconds=seconds,
+        on_progress=on_progress,
+    )
     best = found[0].setting
     if best == now:
         return now, 1.0, found
-    told(f"{best} against {now}")
+    on_progress(f"{best} against {now}")
     pairs_s = paired_loops_s(dataset, step, (now, best), rounds=FINAL_ROUNDS, seconds=2 * seconds)
     speedup = statistics.median(before / after for before, after in pairs_s)
     return (best, speedup, found) if speedup >= _WORTHWHILE else (now, 1.0, found)

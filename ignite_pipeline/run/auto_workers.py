@@ -25,7 +25,7 @@ class AutoWorkers:
     trained on once. That is exact because ``make_loader(num_workers=..., start_iteration=...)``, such as a
     partial of `endless_loader`, yields the same batches whatever the workers.
 
-    ``decided(num_workers, reason)`` is called with the answer. Attach it after what waits for the device.
+    ``on_decision(num_workers, reason)`` is called with the answer. Attach it after what waits for the device.
 
     >>> from functools import partial
     >>> from ignite_pipeline.data.loading import endless_loader
@@ -36,7 +36,7 @@ class AutoWorkers:
     ...     make_loader,
     ...     iterations=50,
     ...     window_s=0.05,
-    ...     decided=lambda workers, why: answers.append(workers),
+    ...     on_decision=lambda workers, why: answers.append(workers),
     ... ).attach(trainer)
     >>> _ = trainer.run(make_loader(num_workers=0), max_iters=50, epoch_length=250)
     >>> answers
@@ -51,10 +51,15 @@ class AutoWorkers:
         max_workers: int | None = None,
         window_s: float = 1.0,
         budget_s: float = 15.0,
-        decided: Callable[[int, str], object] = lambda num_workers, reason: None,
+        on_decision: Callable[[int, str], object] = lambda num_workers, reason: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.make_loader, self.iterations, self.decided, self.clock = make_loader, iterations, decided, clock
+        self.make_loader, self.iterations, self.on_decision, self.clock = (
+            make_loader,
+            iterations,
+            on_decision,
+            clock,
+        )
         self.max_workers = available_cores() if max_workers is None else max_workers
         self.window_s, self.budget_s = window_s, budget_s
         self._trials = self._search()
@@ -137,7 +142,7 @@ class AutoWorkers:
     def _decide(self, engine: Engine, num_workers: int, reason: str) -> None:
         for event, handler in self._handlers:
             engine.remove_event_handler(handler, event)
-        self.decided(num_workers, reason)
+        self.on_decision(num_workers, reason)
 
 
 def _warm_up(num_workers: int) -> int:

@@ -1,14 +1,11 @@
-"""A run directory that is new or resumed, and what it says when it ends."""
+"""The directory of a run: new or resumed, locked, with a ``config.json`` that says what was asked for."""
 
-import argparse
-import json
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,122 +15,120 @@ import torch
 from handlers import create_run, load_newest, read_config, update_config
 from handlers.lock import lock_run
 from handlers.record import refuse_existing_run
-from ignite_pipeline.board.server import credentials, front_end
+from ignite_pipeline.errors import BadInput
 
 
-class Run:
-    """A run directory with the options it was opened with, and the checkpoint to go on from, if any."""
+class RunDirectory:
+    """A directory for a run of ``task``: that given by ``output``, one of its own, or the one to ``resume``.
 
-    def __init__(self, task: str, options: argparse.Namespace) -> None:
-        self.task, self.options = task, options
-        self.resumed = options.resume is not None
+    `checkpoint` is the one to go on from, if any. Nothing is written before `path` is asked for.
+    """
+
+    def __init__(self, task: str, *, output: str | None, resume: str | None, seed: int) -> None:
+        self.task = task
+        self.resumed = resume is not None
         self.checkpoint: dict[str, Any] | None = None
-        if options.visdom == "serve":
-            front_end()
-        if options.visdom != "off":
-            credentials()
-        if self.resumed:
-            self.directory = Path(options.resume)
-            lock_run(self.directory)
-            if any(self.directory.glob("checkpoints/*.pt")):  # else it ended before there was one
-                self.checkpoint = load_newest(self.directory / "checkpoints")
-            if options.max_iterations is not None and options.max_iterations < self.iteration:
-                raise ValueError(
-                    f"--max-iterations {options.max_iterations} is less than the {self.iteration} of the run"
-                )
-            # Sums in another order are other bits: a run keeps the number of threads that it began with.
-            torch.set_num_threads(read_config(self.directory)["threads"])
-        else:
-            stamp = time.strftime("%Y%m%d-%H%M%S")
-            self.directory = Path(options.output or f"runs/{task}/{stamp}-{options.seed}")
-            refuse_existing_run(self.directory)
+        self._path = Path(resume) if resume is not None else None
+        self._wanted = Path(output) if output is not None else None
+        self._default = f"runs/{task}/{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
+        self._made: list[Path] = []
+        if self._path is not None:
+            lock_run(self._path)
+            if any(self._path.glob("checkpoints/*.pt")):  # else it ended before there was one
+                self.checkpoint = load_newest(self._path / "checkpoints")
+        elif self._wanted is not None:
+            refuse_existing_run(self._wanted)
 
     @property
     def iteration(self) -> int:
         """The iteration to go on from; 0 in a new run."""
-        return 0 if self.checkpoint is None else self.checkpoint["engine"]["iteration"]
+        return 0 if self.checkpoint is None else int(self.checkpoint["engine"]["iteration"])
 
-    def write_config(self, dataset: dict[str, Any]) -> None:
-        """Make the directory and its ``config.json``, or note in it that the run is resumed."""
-        options = {**vars(self.options), "resume": None, "output": os.path.abspath(self.directory)}
+    @property
+    def path(self) -> Path:
+        """The directory, which is there from now on; two runs begun in the same second have two."""
+        if self._path is None:
+            self._path = self._wanted or Path(self._default)
+            count = 1
+            while not self._make(self._path):
+                count += 1
+                self._path = Path(f"{self._default}-{count}")
+        return self._path
+
+    def _make(self, path: Path) -> bool:
+        """Make a directory; return False if it is a default one that somebody else has made."""
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        try:
+            path.mkdir(parents=True, exist_ok=self._wanted is not None)
+        except FileExistsError as error:
+            if self._wanted is None:
+                return False
+            raise BadInput(f"--output {path} cannot be written: it is a file") from error
+        except OSError as error:
+            raise BadInput(f"--output {path} cannot be written: {error.strerror or error}") from error
+        self._made = missing
+        return True
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a run in it."""
+        return self._path is not None and (self._path / "config.json").exists()
+
+    def discard_if_empty(self) -> None:
+        """Remove the directories that were made for a run which has come to nothing."""
+        if not self.exists:
+            for folder in self._made:
+                try:
+                    folder.rmdir()
+                except OSError:  # somebody has put something there
+                    return
+
+    def begin(self, config: Mapping[str, Any], session: Mapping[str, Any], *, recipe: Path | None) -> None:
+        """Write ``config.json``, or note in it that the run is resumed.
+
+        ``config`` is what the recipe has decided, ``session`` what holds from now on. Raises `BadInput` if a
+        run that is resumed has other data.
+        """
+        session = {
+            "from_iteration": self.iteration,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **session,
+            "torch": torch.__version__,
+        }
         if self.resumed:
-            config = read_config(self.directory)
-            for name in ("train", "val", "sha256"):
-                then, now = config["dataset"].get(name), dataset[name]
-                if then != now:
-                    raise ValueError(
-                        f"--resume {self.directory}: the data has changed, {name} was {then} and is {now}"
-                    )
-            began_on = config["options"]["device"]
-            if options["device"] != began_on:
-                _say(f"--device {options['device']}, not {began_on}: bits may differ from here on")
-            config["options"] = options
-            config.setdefault("legs", []).append(self._leg())
-            update_config(self.directory, config)
+            before = read_config(self.path)
+            _require_same_data(self.path, before["dataset"], config["dataset"])
+            sessions = [*before.get("sessions", []), session]
+            update_config(self.path, {**before, **config, "sessions": sessions})
             return
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock_run(self.directory)
+            lock_run(self.path)
             create_run(
-                self.directory,
+                self.path,
                 {
                     "task": self.task,
-                    "options": options,
-                    "dataset": dataset,
+                    **config,
                     "command_line": sys.argv,
                     "versions": _versions(),
                     "threads": torch.get_num_threads(),
-                    "git_revision": _git_revision(),
-                    "legs": [self._leg()],
+                    "git_revision": git_revision(recipe),
+                    "sessions": [session],
                 },
             )
         except OSError as error:
-            raise ValueError(
-                f"--output {self.directory} cannot be written: {error.strerror or error}"
-            ) from error
+            raise BadInput(f"--output {self.path} cannot be written: {error.strerror or error}") from error
 
-    def _leg(self) -> dict[str, Any]:
-        """Describe the part of the run that begins now."""
-        return {
-            "from_iteration": self.iteration,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "num_workers": self.options.num_workers,
-            "device": self.options.device,
-            "torch": torch.__version__,
-        }
+    def note(self, name: str, value: Any) -> None:
+        """Add an entry to ``config.json``; raise ``OSError`` or ``ValueError`` if it cannot be done."""
+        update_config(self.path, {**read_config(self.path), name: value})
 
-    def note_workers(self, num_workers: int, reason: str) -> None:
-        """Note in ``config.json`` what ``--num-workers auto`` came to, and say so if workers help."""
-        found = {"num_workers": num_workers, "reason": reason}
-        if num_workers:
-            _say(f"Loading with {num_workers} workers: {reason}")
-        try:
-            update_config(self.directory, {**read_config(self.directory), "auto_workers": found})
-        except (OSError, ValueError) as error:
-            _say(f"{self.directory}: config.json was not updated ({error})")
 
-    @contextmanager
-    def closing(self) -> Iterator[None]:
-        """Say at the end how the run went, or, after a signal, how to go on (exit status 130 or 143)."""
-        try:
-            yield
-        except KeyboardInterrupt as interrupt:
-            _say(f"interrupted; go on with --resume {self.directory}")
-            sys.exit(getattr(interrupt, "status", 130))
-        try:
-            summary = json.loads((self.directory / "summary.json").read_text())
-        except (OSError, ValueError) as error:
-            _say(f"{self.directory}: done, but summary.json could not be written ({error})")
-            return
-        timing, best = summary["timing"], summary["best"]
-        words = [
-            f"{summary['iterations']} iterations in {timing['wall_s']:.0f} s",
-            f"{summary['images_per_s']:,.1f} images/s",
-            timing["verdict"],
-            *(f"{name} {summary['final'][name]:.4f}" for name in [best and best["metric"]] if name),
-            str(self.directory / "report.png"),
-        ]
-        print(" · ".join(words))
+def _require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name in ("train", "val", "sha256"):
+        if before.get(name) != now.get(name):
+            raise BadInput(
+                f"--resume {path}: the data has changed, {name} was {before.get(name)} and is {now.get(name)}"
+            )
 
 
 def _versions() -> dict[str, str]:
@@ -146,19 +141,12 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _git_revision() -> str | None:
-    command = ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty"]
+def git_revision(file: Path | None) -> str | None:
+    """Return the revision of the repository that a file is in, if it is in one."""
+    if file is None:
+        return None
+    command = ["git", "-C", os.path.dirname(os.path.abspath(file)), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def say_notice(notice: str | None) -> None:
-    """Print a notice that nobody can miss."""
-    if notice:
-        _say(f"\n{'!' * len(notice)}\n{notice}\n{'!' * len(notice)}\n")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

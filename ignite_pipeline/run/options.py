@@ -1,21 +1,19 @@
-"""The command line of the scripts: options that check themselves, and mistakes reported in one line."""
+"""Options that check themselves, are kept with the run, and come back when it is resumed."""
 
 import argparse
 import copy
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NoReturn
-
-import torch
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from handlers import read_config
 from handlers.visdom_sender import checked_url
 from ignite_pipeline.board.server import PORT
+from ignite_pipeline.command_line import number
+from ignite_pipeline.errors import BadInput
 
-# What may be given anew when a run is resumed: none of these changes what it computes so far.
+# What may be given anew when a run is resumed: none of these changes what it has computed so far.
 RESUMABLE = (
     "resume",
     "num_workers",
@@ -28,77 +26,28 @@ RESUMABLE = (
 )
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and exit with status 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
-@contextmanager
-def bad_input_exits() -> Iterator[None]:
-    """Report a ``ValueError`` or ``OSError`` in one line and exit with status 2: around what reads input."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def number(
-    kind: Callable[[str], Any],
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    below: float | None = None,
-) -> Callable[[str], Any]:
-    """Return an option's type: a finite number within bounds."""
-    bounds = [
-        f"{word} {bound}"
-        for word, bound in (("above", above), ("at least", least), ("below", below))
-        if bound is not None
-    ]
-    wanted = f"must be {'a whole number' if kind is int else 'a number'} {' and '.join(bounds)}"
-
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}") from None
-        fits = (
-            (above is None or value > above)
-            and (least is None or value >= least)
-            and (below is None or value < below)
-        )
-        if not fits or abs(value) == float("inf") or value != value:
-            raise argparse.ArgumentTypeError(f"{wanted}, got {text}")
-        return value
-
-    return parse
-
-
-def add_run_options(
-    parser: argparse.ArgumentParser, *, precision: str = "auto", checkpoint_every_s: float = 60.0
-) -> None:
-    """Add the options that every training script has; defaults that suit the task may be given."""
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every run has; ``parser.set_defaults`` may have given some other defaults."""
     group = parser.add_argument_group("the run")
-    group.add_argument(
+
+    def add(name: str, *, default: Any = None, **options: Any) -> None:
+        chosen = parser.get_default(name.removeprefix("--").replace("-", "_"))
+        group.add_argument(name, default=default if chosen is None else chosen, **options)
+
+    add(
         "--seed",
         type=number(int, least=0, below=2**63),
         default=0,
         help="decides every random draw (default: %(default)s)",
     )
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    group.add_argument(
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add(
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16"),
-        default=precision,
+        default="auto",
         help="auto is bf16 where the device computes in it, else fp32 (default: %(default)s)",
     )
-    group.add_argument(
+    add(
         "--num-workers",
         type=_workers,
         default="auto",
@@ -106,42 +55,48 @@ def add_run_options(
         help="processes that load data; 0 loads in this one, auto finds out while it trains"
         " (default: %(default)s)",
     )
-    group.add_argument(
-        "--output", metavar="DIR", type=os.path.abspath, help="run directory (default: runs/TASK/TIME-SEED)"
-    )
-    group.add_argument("--resume", metavar="DIR", help="go on with the run in DIR, with its own options")
-    group.add_argument(
-        "--max-iterations", type=number(int, least=1), help="end after so many (default: all epochs)"
-    )
-    group.add_argument(
+    add("--output", metavar="DIR", type=os.path.abspath, help="run directory (default: runs/TASK/TIME-SEED)")
+    add("--resume", metavar="DIR", help="go on with the run in DIR, with its own options")
+    add("--max-iterations", type=number(int, least=1), help="end after so many (default: all epochs)")
+    add(
         "--checkpoint-every-s",
         type=number(float, above=0),
-        default=checkpoint_every_s,
+        default=60.0,
         metavar="SECONDS",
         help="save inside long epochs too (default: %(default)s)",
     )
-    group.add_argument(
+    add(
         "--save-in-background",
         action="store_true",
+        default=False,
         help="train on while a checkpoint is written, with the memory of a copy",
     )
-    group.add_argument(
+    add(
         "--on-bad-sample",
         choices=("stop", "skip"),
         default="stop",
-        help="what to do about an image that cannot be read; skipped ones are counted (default: %(default)s)",
+        help="what to do about a sample that cannot be read; skipped ones are counted (default: %(default)s)",
     )
-    group.add_argument(
+    add(
         "--skip-non-finite",
         type=number(int, least=0),
         default=0,
         metavar="N",
         help="skip batches whose loss is not finite, at most N in a row; 0 stops (default: %(default)s)",
     )
-    group.add_argument(
-        "--log-norms", action="store_true", help="record the norms of weights and gradients too"
+    add(
+        "--seed-everything",
+        action="store_true",
+        default=False,
+        help="seed random and numpy.random before each step too, for a step that draws from them",
     )
-    group.add_argument(
+    add(
+        "--log-norms",
+        action="store_true",
+        default=False,
+        help="record the norms of weights and gradients too",
+    )
+    add(
         "--visdom",
         type=_visdom,
         default="auto",
@@ -167,56 +122,114 @@ def _visdom(text: str) -> str:
 
 
 def parse_options(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, task: str
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, *, task: str, resumable: Collection[str] = ()
 ) -> argparse.Namespace:
-    """Return the options: those given and the defaults, or, with ``--resume``, those that the run has."""
-    options = parser.parse_args(argv)
-    if options.resume is None:
+    """Return the options: those given and the defaults, or, with ``--resume``, those that the run has.
+
+    What contradicts the run is refused. "auto" contradicts nothing: it is what the run then came to.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    options = None if _resumes(words) else parser.parse_args(words)
+    if options is not None and options.resume is None:
+        _require_readable(parser, options)
         return options
-    config = read_config(options.resume)
+    given = vars(_lenient(parser).parse_args(words))
+    config = read_config(given["resume"])
     if config.get("task") != task or not {"options", "dataset", "threads"} <= config.keys():
-        raise ValueError(f"{options.resume}: config.json is not that of a {task} run")
-    # The data is what "auto" found then, and no option makes it another.
-    stored = {**config["options"], "dataset": config["dataset"]["name"]}
-    given = vars(_without_defaults(parser).parse_args(argv))
+        raise BadInput(f"--resume {given['resume']}: config.json is not that of a {task} run")
+    stored = stored_options(parser, config)
+    free = {*RESUMABLE, *resumable}
     given = {
         name: value for name, value in given.items() if value != "auto" or name in ("visdom", "num_workers")
     }
     for name, value in given.items():
-        if name not in RESUMABLE and value != stored.get(name):
-            raise ValueError(
-                f"{_flag(name)} {value} contradicts the run in {options.resume}, which has"
+        if name not in free and value != stored.get(name):
+            raise BadInput(
+                f"{_flag(name)} {value} contradicts the run in {given['resume']}, which has"
                 f" {stored.get(name)}; leave it out to resume, or start a new run"
             )
     for name in ("epochs", "max_iterations"):
         if name in given and stored.get(name) is not None and given[name] < stored[name]:
-            raise ValueError(
+            raise BadInput(
                 f"{_flag(name)} {given[name]} is less than the run's {stored[name]}; give at least that"
             )
-    # --visdom, say, may be newer than the run.
-    return argparse.Namespace(**{**vars(options), **stored, **given})
+    # Options that are newer than the run have their defaults.
+    defaults = {action.dest: action.default for action in parser._actions if action.dest != "help"}
+    return argparse.Namespace(**{**defaults, **stored, **given})
 
 
-def _without_defaults(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    bare = copy.deepcopy(parser)
-    for action in bare._actions:
-        action.default = argparse.SUPPRESS
-    return bare
+def _resumes(words: Sequence[str]) -> bool:
+    """Return whether ``--resume`` is given, before anything that a run has by itself is asked for."""
+    asks = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    asks.add_argument("--resume")
+    asks.add_argument("-h", "--help", action="store_true")
+    found, _ = asks.parse_known_args(words)
+    return found.resume is not None and not found.help
+
+
+def kept_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options as JSON can hold them: a path, say, as text."""
+    return {name: _plain(value) for name, value in vars(options).items()}
+
+
+def stored_options(parser: argparse.ArgumentParser, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the options in a run's ``config.json``, each of the type that its parser gives it."""
+    types = {action.dest: action.type for action in parser._actions}
+    texts = config.get("options_as_text", [])
+    return {
+        name: _read(value, types.get(name)) if name in texts else value
+        for name, value in config["options"].items()
+    }
+
+
+def options_as_text(options: argparse.Namespace) -> list[str]:
+    """Return the names of the options that JSON can hold as text only."""
+    return [name for name, value in vars(options).items() if _plain(value) != _listed(value)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _read(value: Any, read: Any) -> Any:
+    if isinstance(value, list):
+        return [_read(one, read) for one in value]
+    return read(value) if isinstance(value, str) and callable(read) else value
+
+
+def _require_readable(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Raise ``TypeError`` if an option would not come back from ``config.json`` as it is."""
+    types = {action.dest: action.type for action in parser._actions}
+    for name in options_as_text(options):
+        value = getattr(options, name)
+        try:
+            same = _read(_plain(value), types.get(name)) == _listed(value)
+        except (ValueError, TypeError, argparse.ArgumentTypeError):
+            same = False
+        if not same:
+            raise TypeError(
+                f"{_flag(name)} cannot be kept for --resume: its type must read str({value!r}) back as it was"
+            )
+
+
+def _lenient(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Return a copy that knows no defaults and requires nothing: it tells what was given."""
+    lenient = copy.deepcopy(parser)
+    lenient._defaults.clear()
+    for action in lenient._actions:
+        action.default, action.required = argparse.SUPPRESS, False
+        if not action.option_strings:
+            action.nargs = "?" if action.nargs is None else "*" if action.nargs == "+" else action.nargs
+    for group in lenient._mutually_exclusive_groups:
+        group.required = False
+    return lenient
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is a GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name}")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except Exception as error:  # each backend raises its own
-        raise ValueError(f"--device {name} is not there ({str(error).splitlines()[0]}); try cpu") from error
-    return device

@@ -1,14 +1,37 @@
-"""Which number format a step computes in, and how a loss becomes an update under it."""
+"""Where and in which number format a step computes, and how a loss becomes an update."""
 
 import platform
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
+from ignite.utils import convert_tensor
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ignite_pipeline.errors import BadInput
+
+Part = TypeVar("Part")
+# The loss to minimise, and what the step publishes.
+LossAndOutput = tuple[Tensor, dict[str, Tensor]]
+
 _AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise BadInput(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name}")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:  # each backend raises its own
+        raise BadInput(f"--device {name} is not there ({str(error).splitlines()[0]}); try cpu") from error
+    return device
 
 
 def resolve_precision(name: str, device: torch.device | str) -> str:
@@ -17,7 +40,7 @@ def resolve_precision(name: str, device: torch.device | str) -> str:
     On a processor that means AVX-512-BF16 or AMX: emulated bfloat16 is slower than float32.
     """
     if name not in ("auto", "fp32", *_AUTOCAST_DTYPES):
-        raise ValueError(f"precision must be auto, fp32, bf16 or fp16, got {name!r}")
+        raise BadInput(f"precision must be auto, fp32, bf16 or fp16, got {name!r}")
     if name != "auto":
         return name
     device = torch.device(device)
@@ -35,40 +58,58 @@ def _processor_computes_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-class Precision:
-    """Autocast, loss scaling and the update of one model in float32, bfloat16 or float16.
+def to_device(device: torch.device | str) -> Callable[[Any], Any]:
+    """Return a function that moves the tensors of a batch to ``device`` without waiting until they are there.
+
+    >>> [x.device.type for x in to_device("cpu")((torch.zeros(1), torch.ones(1)))]
+    ['cpu', 'cpu']
+    """
+    return partial(convert_tensor, device=device, non_blocking=True)
+
+
+class Compute:
+    """Device, number format and transfer of a step, and how its loss becomes an update.
+
+    ``precision`` is fp32, bf16, fp16 or auto; ``transfer`` moves a batch to the device (default: `to_device`,
+    which does not wait for it).
 
     A loss that is not finite leaves the parameters as they are, and every later one too, so that they are
     those of the iteration before whenever somebody looks; ``skip_non_finite`` leaves out that step alone.
     The device is not asked for the loss's value where the optimizer is a fused one
-    (``torch.optim.SGD(..., fused=True)``). In float16 the loss scale skips steps, as it does.
+    (``torch.optim.SGD(..., fused=True)``). In float16 the loss scale skips steps, as usual.
 
     >>> weight = torch.nn.Parameter(torch.ones(1))
     >>> optimizer = torch.optim.SGD([weight], lr=0.1, fused=True)
     >>> for skip in (False, True):
-    ...     precision = Precision("fp32", skip_non_finite=skip)
+    ...     compute = Compute(skip_non_finite=skip)
     ...     for factor in (torch.nan, 1.0):
-    ...         precision.begin()
-    ...         optimizer.zero_grad()
-    ...         loss = factor * weight.sum()
-    ...         precision.backward(loss)
-    ...         precision.update(optimizer, loss)
+    ...         compute.begin()
+    ...         output = compute.update(optimizer, lambda x: (x * weight.sum(), {}), [factor])
     ...     print(round(weight.item(), 3))
     1.0
     0.9
     """
 
     def __init__(
-        self, name: str = "fp32", device: torch.device | str = "cpu", *, skip_non_finite: bool = False
+        self,
+        device: torch.device | str = "cpu",
+        *,
+        precision: str = "fp32",
+        skip_non_finite: bool = False,
+        transfer: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.name, self.device = resolve_precision(name, device), torch.device(device)
+        self.device, self.precision = torch.device(device), resolve_precision(precision, device)
         self.skip_non_finite = skip_non_finite
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+        self.transfer = transfer or to_device(self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self._halted: Tensor | None = None
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
     def begin(self, *models: nn.Module) -> None:
-        """Begin a step: with ``skip_non_finite``, remember the buffers of ``models`` until `end`."""
+        """Begin a step: put ``models`` in training mode, and remember what `end` may need."""
+        for model in models:
+            if not model.training:
+                model.train()
         if self.skip_non_finite:
             self._halted = None
             self._buffers = [(buffer, buffer.clone()) for model in models for buffer in model.buffers()]
@@ -81,25 +122,46 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which to call a model."""
-        dtype = _AUTOCAST_DTYPES.get(self.name)
+        dtype = _AUTOCAST_DTYPES.get(self.precision)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss``, scaled up in float16."""
-        self.scaler.scale(loss).backward()
+    def update(
+        self,
+        optimizer: Optimizer,
+        forward: Callable[[Part], LossAndOutput],
+        parts: Sequence[Part],
+        *,
+        clip_norm: float | None = None,
+    ) -> dict[str, Tensor]:
+        """Make one step of ``optimizer`` on the sum of ``forward``'s losses; return the sums of its outputs.
 
-    def update(self, optimizer: Optimizer, loss: Tensor, *, clip_norm: float | None = None) -> None:
-        """Step the optimizer, unless a loss was not finite. Its gradients stay, to be looked at.
-
-        ``clip_norm`` bounds the global L2 norm of the gradients first.
+        ``forward`` is called with one part of the batch after the other and returns its loss, a tensor
+        ``()``, and a dict of such: both weighted, so that the sums are what is wanted of the batch.
+        ``clip_norm`` bounds the global L2 norm of the gradients. A loss that is not finite is no step. The
+        gradients stay, to be looked at; the outputs are detached, and on the device.
         """
+        optimizer.zero_grad()
+        total: Tensor | None = None
+        sums: dict[str, Tensor] = {}
+        for part in parts:
+            loss, output = forward(part)
+            self.scaler.scale(loss).backward()
+            total = loss.detach() if total is None else total + loss.detach()
+            for name, value in output.items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+        if total is None:
+            raise ValueError("parts must hold at least one part of the batch, got none")
+        self._step(optimizer, total, clip_norm)
+        return sums
+
+    def _step(self, optimizer: Optimizer, loss: Tensor, clip_norm: float | None) -> None:
         if not optimizer.state:
             _zero_momentum(optimizer)
         if clip_norm is not None:
             self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-        bad = ~loss.detach().isfinite()
+        bad = ~loss.isfinite()
         self._halted = bad if self._halted is None else self._halted | bad
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)

@@ -1,0 +1,76 @@
+"""What is attached to an engine, which Ignite keeps under a private name: the one place that reads it."""
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+from ignite.engine import Engine
+
+
+def _entries(engine: Engine, event: Enum) -> list[Any]:
+    """Return the list of what ``event`` calls, in order; an empty one where Ignite keeps it otherwise."""
+    return getattr(engine, "_event_handlers", {}).get(event, [])
+
+
+def put_first(engine: Engine, event: Enum) -> bool:
+    """Let the handler that was attached last to ``event`` be called first; return whether it is.
+
+    >>> from ignite.engine import Events
+    >>> engine = Engine(lambda engine, batch: None)
+    >>> for word in ("attached first", "attached last"):
+    ...     _ = engine.add_event_handler(Events.STARTED, print, word)
+    >>> put_first(engine, Events.STARTED)
+    True
+    >>> _ = engine.run([0])
+    attached last
+    attached first
+    """
+    entries = _entries(engine, event)
+    if entries:
+        entries.insert(0, entries.pop())
+    return bool(entries)
+
+
+def step_of(engine: Engine) -> Callable[[Engine, Any], Any]:
+    """Return the step function that an engine was made with.
+
+    >>> step_of(Engine(print)) is print
+    True
+    """
+    return engine._process_function
+
+
+def attached_objects(engine: Engine) -> list[Any]:
+    """Return the objects whose methods, or which themselves, are called at the engine's events, each once.
+
+    >>> from ignite.handlers import EarlyStopping
+    >>> from ignite.engine import Events
+    >>> engine = Engine(lambda engine, batch: None)
+    >>> stopping = EarlyStopping(3, lambda engine: 0.0, engine)
+    >>> _ = engine.add_event_handler(Events.EPOCH_COMPLETED, stopping)
+    >>> attached_objects(engine) == [stopping]
+    True
+    """
+    found: dict[int, Any] = {}
+    for event in list(getattr(engine, "_event_handlers", {})):
+        for entry in _entries(engine, event):
+            for thing in _behind(entry[0]):
+                found.setdefault(id(thing), thing)
+    return list(found.values())
+
+
+def _behind(handler: Any) -> Iterator[Any]:
+    while True:
+        if isinstance(handler, partial):
+            handler = handler.func
+        elif isinstance(handler, FunctionType) and hasattr(handler, "_parent"):  # a filter: Events.X(every=2)
+            handler = handler.__wrapped__  # type: ignore[attr-defined]
+        else:
+            break
+    owner = getattr(handler, "__self__", None)
+    if owner is not None:
+        yield owner
+    elif not isinstance(handler, type) and hasattr(type(handler), "state_dict"):
+        yield handler

@@ -1,0 +1,78 @@
+"""A command line that checks itself, and mistakes reported in one line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+from ignite_pipeline.errors import BadInput
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def number(
+    kind: Callable[[str], Any],
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+) -> Callable[[str], Any]:
+    """Return an option's type: a finite number within bounds.
+
+    >>> number(float, above=0, below=1)("0.5")
+    0.5
+    """
+    bounds = [
+        f"{word} {bound}"
+        for word, bound in (("above", above), ("at least", least), ("below", below))
+        if bound is not None
+    ]
+    wanted = f"must be {'a whole number' if kind is int else 'a number'} {' and '.join(bounds)}"
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{wanted}, got {text!r}") from None
+        fits = (
+            (above is None or value > above)
+            and (least is None or value >= least)
+            and (below is None or value < below)
+        )
+        if not fits or abs(value) == float("inf") or value != value:
+            raise argparse.ArgumentTypeError(f"{wanted}, got {text}")
+        return value
+
+    return parse
+
+
+@contextmanager
+def exit_on_bad_input(prog: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn `BadInput`, and ``errors`` like it, into one line and status 2; a signal into its status."""
+    expected: tuple[type[Exception], ...] = (BadInput, *errors)
+    try:
+        yield
+    except expected as error:
+        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except KeyboardInterrupt as interrupt:
+        sys.exit(getattr(interrupt, "status", 130))
+
+
+def say(text: str) -> None:
+    """Print a line on standard error; a terminal that is gone is not the run's concern."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def say_loudly(notice: str | None) -> None:
+    """Print a notice that nobody can miss, if there is one."""
+    if notice:
+        say(f"\n{'!' * len(notice)}\n{notice}\n{'!' * len(notice)}\n")

@@ -1,0 +1,138 @@
+"""A data set whose random draws depend on where in the run they are made, and on nothing else."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
+
+from ignite_pipeline.data.position_sampler import BatchKey
+from ignite_pipeline.seeding import (
+    BATCH_STREAM,
+    COLLATE_STREAM,
+    REPLACE_STREAM,
+    SAMPLE_STREAM,
+    position_seed,
+    seeded,
+)
+
+_ATTEMPTS = 10
+Collate = Callable[[list[Any]], Any]
+
+
+class BadSample(RuntimeError):
+    """A data set failed at an index, which the message names."""
+
+
+class PositionKeyed(Dataset[Any]):
+    """A map-style data set that is asked for whole batches, by `BatchKey`.
+
+    What torch, ``random`` and ``numpy.random`` draw is a function of ``(seed, epoch, index)`` in a sample,
+    and of ``(seed, iteration, replica)`` in ``collate_fn`` and in the data set's own ``__getitems__``. A data
+    set with the attribute ``deterministic`` draws nothing, and is spared 70 µs a call for seeding. A sample
+    that fails raises `BadSample`. With ``skip_bad``, one drawn from the position stands in for it, and its
+    index is in `bad_indices`, from whichever process.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        *,
+        seed: int,
+        collate_fn: Collate = default_collate,
+        skip_bad: bool = False,
+    ) -> None:
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
+            raise TypeError(
+                f"{type(dataset).__name__} has no positions: a run that resumes exactly needs a map-style"
+                " data set, with __getitem__(index) and __len__; for shards take one with random access,"
+                " such as Hugging Face datasets (not streaming), array_record, litdata or LMDB"
+            )
+        self.dataset, self.seed, self.collate_fn = dataset, seed, collate_fn
+        innermost = _innermost(dataset)
+        # Every Subset has __getitems__, but it loops over samples where the data set inside has none.
+        self._takes_batches = hasattr(innermost, "__getitems__")
+        if skip_bad and self._takes_batches:
+            raise ValueError("skip_bad needs a data set that is read sample by sample, without __getitems__")
+        self._deterministic = getattr(innermost, "deterministic", False)
+        # A byte for each sample, shared with the workers; None where a bad one stops everything.
+        size = len(dataset)  # type: ignore[arg-type]
+        self._bad = torch.zeros(size, dtype=torch.uint8).share_memory_() if skip_bad else None
+        self._at_work: Tensor | None = None
+        self._worker_id = 0
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything here may draw at random: not where the data set says that it draws nothing."""
+        return not self._deterministic or self.collate_fn is not default_collate
+
+    @property
+    def bad_indices(self) -> list[int]:
+        """The indices of the samples that have been replaced so far, or were about to be."""
+        return [] if self._bad is None else self._bad.nonzero().flatten().tolist()
+
+    def expect_workers(self, count: int) -> None:
+        """Make room for notes of what each worker is about to load."""
+        self._at_work = torch.full((count,), -1).share_memory_()
+
+    def at_work(self) -> list[int]:
+        """Return the index that each worker has last begun to load."""
+        return [] if self._at_work is None else [index for index in self._at_work.tolist() if index >= 0]
+
+    def work_as(self, worker_id: int) -> None:
+        """Note for that worker from now on: it is the process that calls."""
+        self._worker_id = worker_id
+
+    def _note(self, index: int) -> None:
+        if self._at_work is not None:
+            self._at_work[self._worker_id] = index
+
+    def __getitems__(self, key: BatchKey) -> Any:
+        """Return the batch of that key, collated."""
+        if not self._takes_batches:
+            samples = [self._sample(key.epoch, index) for index in key.indices]
+            return self._collated(samples, key)
+        self._note(key.indices[0])
+        try:
+            with self._drawing_from(BATCH_STREAM, key.iteration, key.replica):
+                batch = self.dataset.__getitems__(key.indices)  # type: ignore[attr-defined]
+        except Exception as error:
+            raise BadSample(f"one of samples {key.indices} of the data set: {_in_words(error)}") from error
+        return self._collated(batch, key) if isinstance(batch, list) else batch
+
+    def _collated(self, samples: list[Any], key: BatchKey) -> Any:
+        if self.collate_fn is default_collate:  # it draws nothing
+            return default_collate(samples)
+        with seeded(position_seed(self.seed, COLLATE_STREAM, key.iteration, key.replica)):
+            return self.collate_fn(samples)
+
+    def _sample(self, epoch: int, position: int) -> Any:
+        index, attempt = position, 0
+        while True:
+            self._note(index)
+            try:
+                with self._drawing_from(SAMPLE_STREAM, epoch, position):
+                    return self.dataset[index]
+            except Exception as error:
+                attempt += 1
+                if self._bad is None or attempt == _ATTEMPTS:
+                    raise BadSample(f"sample {index} of the data set: {_in_words(error)}") from error
+                self._bad[index] = 1
+                index = position_seed(self.seed, REPLACE_STREAM, epoch, position, attempt) % len(self._bad)
+
+    def _drawing_from(self, *position: int) -> AbstractContextManager[None]:
+        if self._deterministic:
+            return nullcontext()
+        return seeded(position_seed(self.seed, *position))
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _innermost(dataset: Dataset[Any]) -> Dataset[Any]:
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset

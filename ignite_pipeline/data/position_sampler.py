@@ -1,0 +1,97 @@
+"""Which samples a batch is made of: a function of the seed and the iteration alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from ignite_pipeline.data.order import Order, Shuffled, Weighted
+from ignite_pipeline.errors import BadInput
+
+# So many places are worked out at a time: the first of a resumed run within a millisecond, in 64 kB.
+_CHUNK = 8192
+
+
+class BatchKey(NamedTuple):
+    """All that a batch depends on, besides the data and the seed."""
+
+    iteration: int
+    """The global iteration that trains on it, counted from 1."""
+    replica: int
+    """Which share of the global batch it is."""
+    epoch: int
+    """The epoch, counted from 0."""
+    indices: list[int]
+    """The samples, in order."""
+
+
+class PositionSampler(Sampler[BatchKey]):
+    """The keys of batches from any global iteration on, without end.
+
+    The order of an epoch is a permutation decided by ``(seed, epoch)``, worked out place by place (see
+    `Shuffled`); with ``weights``, one for each sample, it is ``size`` draws with replacement (see
+    `Weighted`). ``len()`` is the number of batches in an epoch. Each of ``replicas`` takes its share of
+    every global batch.
+
+    >>> sampler = PositionSampler(4, batch_size=2, seed=0)
+    >>> batches = iter(sampler)
+    >>> sorted(next(batches).indices + next(batches).indices)
+    [0, 1, 2, 3]
+    >>> next(batches) == next(iter(PositionSampler(4, batch_size=2, seed=0, start_iteration=2)))
+    True
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        seed: int,
+        start_iteration: int = 0,
+        drop_last: bool = True,
+        weights: Sequence[float] | Tensor | None = None,
+        replica: int = 0,
+        replicas: int = 1,
+    ) -> None:
+        if batch_size < replicas:
+            raise BadInput(f"batch_size must be at least {replicas}, one a replica; got {batch_size}")
+        if size < (batch_size if drop_last else 1):
+            raise BadInput(f"batch_size={batch_size} is more than the {size} samples; take a smaller batch")
+        if not drop_last and 0 < size % batch_size < replicas:
+            raise BadInput(f"the last batch has {size % batch_size} samples for {replicas} replicas; drop it")
+        if start_iteration < 0:
+            raise ValueError(f"start_iteration must not be negative, got {start_iteration}")
+        if weights is not None and len(weights) != size:
+            raise ValueError(f"weights must hold one number for each of {size} samples, got {len(weights)}")
+        if not 0 <= replica < replicas:
+            raise ValueError(f"replica must be in [0, {replicas}), got {replica}")
+        self.size, self.batch_size, self.start_iteration = size, batch_size, start_iteration
+        self.drop_last, self.replica, self.replicas = drop_last, replica, replicas
+        self.order: Order = Shuffled(size, seed=seed) if weights is None else Weighted(weights, seed=seed)
+
+    def __len__(self) -> int:
+        return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
+
+    def indices(self, iteration: int) -> list[int]:
+        """Return the samples that an engine sees in that iteration, counted from 1."""
+        epoch, batch = divmod(iteration - 1, len(self))
+        first = batch * self.batch_size
+        places = np.arange(first, min(first + self.batch_size, self.size))
+        return self.order.indices(epoch, places)[self.replica :: self.replicas].tolist()
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        epoch, batch = divmod(self.start_iteration, len(self))
+        at_once = max(1, _CHUNK // self.batch_size)
+        while True:
+            for first in range(batch, len(self), at_once):
+                yield from self._keys(epoch, first, min(first + at_once, len(self)))
+            epoch, batch = epoch + 1, 0
+
+    def _keys(self, epoch: int, first: int, end: int) -> Iterator[BatchKey]:
+        size = self.batch_size
+        indices = self.order.indices(epoch, np.arange(first * size, min(end * size, self.size)))
+        for number, batch in enumerate(range(first, end)):
+            of_batch = indices[number * size : (number + 1) * size][self.replica :: self.replicas]
+            yield BatchKey(epoch * len(self) + batch + 1, self.replica, epoch, of_batch.tolist())

@@ -1,0 +1,35 @@
+"""From the command line to the exit status."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from handlers.errors import UnusableRun
+from ignite_pipeline.command_line import Parser, exit_on_bad_input
+from ignite_pipeline.run.options import add_run_options, parse_options
+from ignite_pipeline.run.processes import require_single_process
+from ignite_pipeline.run.session import Run
+
+
+def launch(
+    train: Callable[[Run], None],
+    parser: Parser,
+    argv: Sequence[str] | None = None,
+    *,
+    task: str,
+    resumable: Collection[str] = (),
+) -> None:
+    """Call ``train`` with the run that the command line asks for; exit with a status that tells how it went.
+
+    The options that every run has are added to ``parser``; its ``set_defaults`` may give them other defaults.
+    ``task`` names the recipe: runs go to ``runs/<task>/``, and ``--resume`` takes no other recipe's.
+    ``resumable`` names the options of the recipe that may be given anew when a run is resumed.
+
+    It returns when the run is done. ``SystemExit`` is raised with status 2, after one line on standard error,
+    for `BadInput` and `UnusableRun`, and with 130 or 143 after a signal, once the run is saved. Any other
+    exception is a defect and goes through.
+    """
+    add_run_options(parser)
+    with exit_on_bad_input(parser.prog, UnusableRun):
+        require_single_process()
+        options = parse_options(parser, argv, task=task, resumable=resumable)
+        with Run(task, options, recipe=train) as run:
+            train(run)

@@ -1,0 +1,74 @@
+"""What a checkpoint holds: what the recipe names, and whatever is attached and has a state."""
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from ignite.metrics import Metric
+
+from handlers.attached import attached_objects
+from handlers.checkpointing import Stateful
+
+
+def objects_to_save(
+    given: Mapping[str, Stateful],
+    trainer: Engine,
+    evaluators: Iterable[Engine] = (),
+    *,
+    on_unsavable: Callable[[str], object],
+) -> dict[str, Stateful]:
+    """Return ``given``, and every object with a state that is attached to an engine, by its class's name.
+
+    What cannot be saved goes to ``on_unsavable``, in words, and is left out; metrics of an evaluator, which
+    begin anew each time, are left out too. ``TypeError`` is raised for a given object without
+    ``state_dict``.
+
+    >>> from ignite.metrics import Average
+    >>> trainer = Engine(lambda engine, batch: float(batch))
+    >>> Average().attach(trainer, "mean")
+    >>> list(objects_to_save({}, trainer, on_unsavable=print))
+    ['Average']
+    """
+    for name, thing in given.items():
+        if not _has_state(thing):
+            raise TypeError(f"save[{name!r}] must have state_dict and load_state_dict, got {type(thing)}")
+    found = attached_objects(trainer)
+    for evaluator in evaluators:
+        found += [thing for thing in attached_objects(evaluator) if not isinstance(thing, Metric)]
+    objects = dict(given)
+    known = {id(thing) for thing in objects.values()}
+    for thing in found:
+        if id(thing) in known or isinstance(thing, Engine) or not _has_state(thing):
+            continue
+        known.add(id(thing))
+        if (reason := _why_unsavable(thing)) is not None:
+            on_unsavable(f"{type(thing).__name__} is not saved, a resumed run begins it anew: {reason}")
+            continue
+        objects[_free_name(type(thing).__name__, objects)] = thing
+    return objects
+
+
+def _has_state(thing: Any) -> bool:
+    # Asked of the class: an Ignite metric itself answers to every name.
+    return hasattr(type(thing), "state_dict") and hasattr(type(thing), "load_state_dict")
+
+
+def _why_unsavable(thing: Stateful) -> str | None:
+    file = io.BytesIO()
+    try:
+        torch.save(thing.state_dict(), file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception as error:  # whatever its state stumbles over
+        return str(error).strip().split("\n")[0] or type(error).__name__
+    return None
+
+
+def _free_name(name: str, taken: Mapping[str, object]) -> str:
+    count, free = 1, name
+    while free in taken:
+        count += 1
+        free = f"{name}_{count}"
+    return free

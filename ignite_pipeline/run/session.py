@@ -1,0 +1,371 @@
+"""A run: what a recipe asks for its loaders, its place on a device, and its handlers in their order."""
+
+import inspect
+import json
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
+
+from handlers import (
+    Checkpoints,
+    EvaluateEachEpoch,
+    FetchComputeTimer,
+    ModelNorms,
+    ProgressLine,
+    Record,
+    StopOnNonFinite,
+    StopOnSignal,
+    read_config,
+)
+from handlers.checkpointing import Stateful
+from ignite_pipeline.command_line import say, say_loudly
+from ignite_pipeline.compute import Compute, resolve_device, resolve_precision, to_device
+from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader
+from ignite_pipeline.data.own_randomness import keeps_random_state
+from ignite_pipeline.errors import BadInput
+from ignite_pipeline.machine import keep_freed_memory
+from ignite_pipeline.run.auto_workers import AutoWorkers
+from ignite_pipeline.run.directory import RunDirectory
+from ignite_pipeline.run.first_iteration import UnsavedState
+from ignite_pipeline.run.live_board import require_board, showing
+from ignite_pipeline.run.options import kept_options, options_as_text
+from ignite_pipeline.run.saved_objects import objects_to_save
+from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic, require_position
+
+
+class Handler(Protocol):
+    """Anything that attaches itself to an engine."""
+
+    def attach(self, engine: Engine) -> Any:
+        """Register on the engine's events."""
+
+
+class Described(Protocol):
+    """Data that can say what it is; ``notice`` in the description is told to the user."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return ``name``, ``train`` and ``val`` (counts), ``sha256`` and, if there is one, ``notice``."""
+
+
+Data = TypeVar("Data", bound=Described)
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The metric that decides which checkpoint is the best, and whether more of it is better."""
+
+    metric: str
+    maximize: bool = True
+
+
+@dataclass(frozen=True)
+class _Attached:
+    save: Mapping[str, Stateful]
+    record: Record
+    checkpoints: Checkpoints
+    workers: AutoWorkers | None
+    evaluators: Sequence[Engine]
+
+
+class Run:
+    """One run of a recipe: `launch` makes it, the recipe's ``train`` asks it for what follows, in this order.
+
+    `use_data`, `train_loader` and `evaluation_loader`; `place`, for what computes; `compute`, for steps;
+    `attach`, once; `train`. Random draws while models are built come from ``--seed``.
+    """
+
+    def __init__(self, task: str, options: Any, *, recipe: Callable[..., object] | None = None) -> None:
+        self.task, self.options, self._recipe = task, options, recipe
+        make_deterministic()
+        keep_freed_memory()
+        self.device = resolve_device(options.device)
+        options.device, options.precision = (
+            str(self.device),
+            resolve_precision(options.precision, self.device),
+        )
+        require_board(options.visdom)
+        self._directory = RunDirectory(task, output=options.output, resume=options.resume, seed=options.seed)
+        if options.max_iterations is not None and options.max_iterations < self.iteration:
+            raise BadInput(
+                f"--max-iterations {options.max_iterations} is less than the {self.iteration} of the run"
+            )
+        if self._directory.resumed:
+            # Sums in another order are other bits: a run keeps the number of threads that it began with.
+            torch.set_num_threads(read_config(self.directory)["threads"])
+        self.timer = FetchComputeTimer()
+        self.compute = Compute(
+            self.device,
+            precision=options.precision,
+            skip_non_finite=options.skip_non_finite > 0,
+            transfer=self.timer.timed("transfer", to_device(self.device)),
+        )
+        self.notices: list[str] = []
+        self._description: dict[str, Any] | None = None
+        self._make_loader: Callable[..., EndlessLoader] | None = None
+        self._loader: EndlessLoader | None = None
+        self._attached: _Attached | None = None
+        torch.manual_seed(options.seed)
+        random.seed(options.seed)
+        np.random.seed(options.seed % 2**32)
+
+    @property
+    def directory(self) -> Path:
+        """The run directory, which is there once it has been asked for."""
+        return self._directory.path
+
+    @property
+    def iteration(self) -> int:
+        """The iteration that the run goes on from; 0 in a new one."""
+        return self._directory.iteration
+
+    def use_data(self, data: Data) -> Data:
+        """Keep the description of ``data`` with the run, for ``--resume`` to compare; return ``data``."""
+        self._description = data.describe()
+        return data
+
+    def train_loader(self, dataset: Dataset[Any], *, batch_size: int, **options: Any) -> EndlessLoader:
+        """Return the endless loader of the run, at its position; ``options`` are those of `endless_loader`.
+
+        ``--num-workers`` and ``--on-bad-sample`` decide about workers and samples that cannot be read. A data
+        set that keeps random state of its own is named in a notice.
+        """
+        self._make_loader = partial(
+            endless_loader,
+            dataset,
+            batch_size=batch_size,
+            seed=self.options.seed,
+            **{"pin_memory": self.device.type == "cuda", **options},
+        )
+        num_workers = 0 if self.options.num_workers == "auto" else self.options.num_workers
+        loader = self._make_loader(num_workers=num_workers, start_iteration=self.iteration)
+        if keeps_random_state(loader.dataset, loader.batch_sampler):
+            self.notices.append(
+                f"{type(dataset).__name__} keeps random state of its own (a generator, or samples once drawn):"
+                " other workers or a resume give other batches; let it draw from torch, random or numpy.random"
+            )
+        if self._description is None:
+            digest = getattr(dataset, "sha256", None)
+            self._description = {
+                "name": type(dataset).__name__,
+                "train": len(dataset),  # type: ignore[arg-type]
+                "sha256": digest() if callable(digest) else None,
+            }
+        self._loader = loader
+        return loader
+
+    def evaluation_loader(self, dataset: Dataset[Any], *, batch_size: int, **options: Any) -> DataLoader[Any]:
+        """Return a loader that goes once over every sample, in order; see `evaluation_loader`."""
+        return evaluation_loader(dataset, batch_size=batch_size, **options)
+
+    def place(self, module: Module, **options: Any) -> Module:
+        """Move a model or a transform to the run's device; ``options`` are those of ``Module.to``."""
+        return module.to(self.device, **options)
+
+    def attach(
+        self,
+        trainer: Engine,
+        *,
+        save: Mapping[str, Stateful],
+        measure: Sequence[Handler] = (),
+        evaluate: Sequence[Handler] = (),
+        best: Best | None = None,
+        show: Mapping[str, str] | None = None,
+    ) -> None:
+        """Attach the run's own handlers and those given, in the order in which things have to happen.
+
+        Timing comes first; then the step's seed; ``measure``; trying workers; norms; the guard against
+        losses that are not finite; ``evaluate``; the record; checkpoints; the progress line. Checkpoints
+        hold ``save`` and every other attached object that has a ``state_dict``. ``best`` decides which
+        checkpoint stays for good; ``show`` names the metrics on the progress line. Of several models in
+        ``save``, the first has its norms recorded with ``--log-norms``.
+        """
+        if self._loader is None or self._description is None:
+            raise RuntimeError("call run.train_loader before run.attach")
+        options, timer, directory = self.options, self.timer, self.directory
+        batch_size = self._loader.batch_sampler.batch_size
+        models = [thing for thing in save.values() if isinstance(thing, nn.Module)]
+        evaluators = [handler.evaluator for handler in evaluate if isinstance(handler, EvaluateEachEpoch)]
+        workers = None
+        if options.num_workers == "auto" and self._make_loader is not None:
+            workers = AutoWorkers(self._make_loader, iterations=0, on_decision=self._note_workers)
+        guard = StopOnNonFinite(
+            allowed_in_a_row=options.skip_non_finite,
+            path=directory / "non_finite.jsonl",
+            samples_of=self._loader.batch_sampler.indices,
+            optimizer=next((thing for thing in save.values() if isinstance(thing, Optimizer)), None),
+        )
+        score, maximize = (best.metric, best.maximize) if best is not None else (None, True)
+        record = Record(
+            directory,
+            timer=timer,
+            batch_size=batch_size,
+            models=tuple(models),
+            dataset=self._description,
+            best=score,
+            maximize=maximize,
+        )
+        checkpoints = Checkpoints(
+            directory / "checkpoints",
+            save,
+            every_s=options.checkpoint_every_s,
+            timer=timer,
+            background=options.save_in_background,
+            score=score,
+            maximize=maximize,
+            config={"task": self.task, "options": kept_options(options), "dataset": self._description},
+        )
+        line = ProgressLine(
+            metrics=dict(show or {}),
+            timer=timer,
+            batch_size=batch_size,
+            label="GENERATED data" if self._description["name"] == "generated" else "",
+        )
+        for evaluator in evaluators:
+            timer.watch(evaluator, trainer)
+        in_order: list[Handler | None] = [
+            timer,
+            ReseedEachIteration(options.seed, device=self.device, everything=options.seed_everything),
+            *measure,
+            workers,
+            ModelNorms(models[0]) if options.log_norms and models else None,
+            guard,
+            *evaluate,
+            record,
+            checkpoints,
+            UnsavedState(
+                lambda: checkpoints.objects.values(),
+                on_unsaved=self._note_unsaved,
+                watch_randomness=not options.seed_everything,
+            ),
+            line,
+        ]
+        for handler in in_order:
+            if handler is not None:
+                handler.attach(trainer)
+        self._attached = _Attached(save, record, checkpoints, workers, evaluators)
+
+    def train(self, trainer: Engine, loader: EndlessLoader, *, epochs: int) -> None:
+        """Train up to ``epochs`` or ``--max-iterations``, from where the run is, and say how it went."""
+        if self._attached is None:
+            raise RuntimeError("call run.attach before run.train")
+        record, checkpoints = self._attached.record, self._attached.checkpoints
+        iterations = epochs * len(loader)
+        if self.options.max_iterations is not None:
+            iterations = min(iterations, self.options.max_iterations)
+        if self._attached.workers is not None:
+            self._attached.workers.iterations = iterations - self.iteration
+        saved = {**self._attached.save, "compute": self.compute}
+        checkpoints.objects = objects_to_save(
+            saved, trainer, self._attached.evaluators, on_unsavable=self.notices.append
+        )
+        if self._directory.checkpoint is not None:
+            checkpoints.restore(trainer, self._directory.checkpoint)
+        require_position(loader, trainer.state.iteration)
+        self._begin()
+        board = showing(trainer, self.directory, self.options.visdom, about=self._about)
+        stop = StopOnSignal(checkpoints.save).attach(trainer)
+        with record, board, stop, _naming_samples(trainer):
+            if trainer.state.iteration < iterations:
+                trainer.run(loader, max_iters=iterations, epoch_length=len(loader))
+        self._say_how_it_went()
+
+    def _begin(self) -> None:
+        """Write down what is about to happen: from here on there is a run."""
+        options = {**kept_options(self.options), "resume": None, "output": os.path.abspath(self.directory)}
+        if self._directory.resumed:
+            began_on = read_config(self.directory)["options"].get("device")
+            if began_on != options["device"]:
+                say(f"--device {options['device']}, not {began_on}: bits may differ from here on")
+        self._directory.begin(
+            {
+                "options": options,
+                "options_as_text": options_as_text(self.options),
+                "dataset": self._description,
+                "notices": self.notices,
+            },
+            {"num_workers": options["num_workers"], "device": options["device"]},
+            recipe=self._recipe_file(),
+        )
+        say_loudly((self._description or {}).get("notice"))
+        for notice in self.notices:
+            say_loudly(notice)
+
+    def _recipe_file(self) -> Path | None:
+        try:
+            return Path(inspect.getfile(inspect.unwrap(self._recipe))) if self._recipe is not None else None
+        except TypeError:  # a partial, or an object that is called
+            return None
+
+    def _about(self) -> str:
+        notice = (self._description or {}).get("notice")
+        lines = (str(self.directory), notice, *self.notices, self.timer.verdict(), self.timer.shares())
+        return "\n".join(line for line in lines if line)
+
+    def _note_workers(self, num_workers: int, reason: str) -> None:
+        if num_workers:
+            say(f"Loading with {num_workers} workers: {reason}")
+        self._note("auto_workers", {"num_workers": num_workers, "reason": reason})
+
+    def _note_unsaved(self, notice: str) -> None:
+        self.notices.append(notice)
+        say_loudly(notice)
+        self._note("notices", self.notices)
+
+    def _note(self, name: str, value: Any) -> None:
+        try:
+            self._directory.note(name, value)
+        except (OSError, ValueError) as error:
+            say(f"{self.directory}: config.json was not updated ({error})")
+
+    def _say_how_it_went(self) -> None:
+        try:
+            summary = json.loads((self.directory / "summary.json").read_text())
+        except (OSError, ValueError) as error:
+            say(f"{self.directory}: done, but summary.json could not be written ({error})")
+            return
+        timing, best = summary["timing"], summary["best"]
+        words = [
+            f"{summary['iterations']} iterations in {timing['wall_s']:.0f} s",
+            f"{summary['images_per_s']:,.1f} images/s",
+            timing["verdict"],
+            *(f"{name} {summary['final'][name]:.4f}" for name in [best and best["metric"]] if name),
+            str(self.directory / "report.png"),
+        ]
+        print(" · ".join(words))
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._directory.discard_if_empty()
+        if isinstance(error, KeyboardInterrupt) and self._directory.exists:
+            say(f"interrupted; go on with --resume {self.directory}")
+
+
+@contextmanager
+def _naming_samples(trainer: Engine) -> Iterator[None]:
+    """Say which samples were at work when a worker was killed: the signal may be noticed anywhere."""
+    try:
+        yield
+    except RuntimeError as error:
+        loader = trainer.state.dataloader
+        at_work = loader.dataset.at_work() if isinstance(loader, EndlessLoader) else []
+        if not at_work or "DataLoader worker" not in str(error):
+            raise
+        raise RuntimeError(f"{error} (the workers were loading samples {at_work})") from error
