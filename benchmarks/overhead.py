@@ -1,9 +1,14 @@
 """What a framework adds to an iteration: the same step under a plain loop, Ignite, ours and others.
 
 python benchmarks/overhead.py            # make bench
+
+"Ours, every default handler" is a recipe, run by `launch`. Everybody has a loader that costs next to nothing.
+Our own loader costs more than Ignite does, so where it is used, bare Ignite is measured with it too, and the
+difference of the two is that of the handlers alone.
 """
 
 import argparse
+import contextlib
 import io
 import json
 import platform
@@ -11,30 +16,28 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine
 from ignite.handlers import BasicTimeProfiler
 from torch import nn
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from handlers import (
-    Checkpoints,
-    FetchComputeTimer,
-    LearningRate,
-    ProgressLine,
-    Record,
-    StepMeans,
-    StopOnNonFinite,
-    StopOnSignal,
-    VisdomBoard,
-)
-from ignite_pipeline.seeding import ReseedEachIteration
+from handlers import FetchComputeTimer, LearningRate, StepMeans
+from ignite_pipeline.data.loading import EndlessLoader, endless_loader
+from ignite_pipeline.run import Parser, Run, launch
 
 WARM_UP = 500
+NOBODY = "http://localhost:1"  # where no server listens
+BARE, BARE_LOADED = "Ignite, bare", "Ignite, bare, our loader"
+OURS, OURS_LOADED = "ours, every default handler", "the same, our loader"
+BASES = {OURS_LOADED: BARE_LOADED}  # what is compared with something else than bare Ignite
 
 
 class Batches:
@@ -48,6 +51,28 @@ class Batches:
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.count))
+
+
+class Nothing(Dataset[None]):
+    """A data set that hands over nothing: what is left is the loader's own cost."""
+
+    deterministic = True
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitems__(self, indices: list[int]) -> None:
+        """Return a batch."""
+
+
+class Costless(EndlessLoader):
+    """An endless loader that loads nothing: it hands over numbers, as `Batches` does."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
 
 
 class Terminal(io.StringIO):
@@ -95,53 +120,50 @@ def plain_loop(iterations: int) -> float:
     return step.microseconds()
 
 
-def bare_ignite(iterations: int) -> float:
-    """Time an Engine without handlers."""
+def our_loader(iterations: int) -> EndlessLoader:
+    """Return the loader that a run has, of so many batches an epoch."""
+    return endless_loader(Nothing(iterations), batch_size=1, seed=0)
+
+
+def ignite(
+    iterations: int,
+    attach: Callable[[Engine], object] = lambda trainer: None,
+    loader: Callable[[int], Iterable[Any]] = Batches,
+) -> float:
+    """Time an Engine with what ``attach`` attaches: nothing, unless it is given."""
     step = EmptyStep(iterations)
-    Engine(step).run(Batches(iterations))
+    trainer = Engine(step)
+    attach(trainer)
+    trainer.run(loader(iterations), max_epochs=1)
     return step.microseconds()
 
 
-def our_timer(iterations: int) -> float:
-    """Time an Engine with the timer alone."""
-    step = EmptyStep(iterations)
-    trainer = Engine(step)
-    FetchComputeTimer().attach(trainer)
-    trainer.run(Batches(iterations))
-    return step.microseconds()
+def every_default_handler(iterations: int, *, costless: bool = True) -> float:
+    """Time a recipe: everything that `Run` attaches, but for the evaluation after an epoch."""
+    step, terminal = EmptyStep(iterations), Terminal()
 
-
-def ignite_profiler(iterations: int) -> float:
-    """Time an Engine with Ignite's BasicTimeProfiler."""
-    step = EmptyStep(iterations)
-    trainer = Engine(step)
-    BasicTimeProfiler().attach(trainer)
-    trainer.run(Batches(iterations), max_epochs=1)
-    return step.microseconds()
-
-
-def every_default_handler(iterations: int) -> float:
-    """Time an Engine with all handlers that the scripts attach, but for the evaluation after an epoch."""
-    step = EmptyStep(iterations)
-    trainer = Engine(step)
-    model = nn.Linear(2, 2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with tempfile.TemporaryDirectory() as directory:
-        timer = FetchComputeTimer().attach(trainer)
-        ReseedEachIteration(0).attach(trainer)
-        means = StepMeans().attach(trainer)
-        LearningRate(optimizer).attach(trainer)
-        guard = StopOnNonFinite(optimizer=optimizer).attach(trainer)
-        record = Record(directory, timer=timer, batch_size=64, models=(model,), report=False).attach(trainer)
-        objects = {"model": model, "optimizer": optimizer, "means": means, "guard": guard, "timer": timer}
-        checkpoints = Checkpoints(directory, objects, every_s=60).attach(trainer)
-        shown = {"train/loss": "loss", "train/accuracy": "accuracy"}
-        ProgressLine(metrics=shown, timer=timer, batch_size=64, stream=Terminal()).attach(trainer)
-        board = VisdomBoard(
-            "http://localhost:8097", environment="overhead", directory=directory, optional=True
+    def recipe(run: Run) -> None:
+        loader = run.train_loader(Nothing(iterations), batch_size=1)
+        model = run.place(nn.Linear(2, 2))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
+        trainer = Engine(step)
+        run.attach(
+            trainer,
+            measure=[StepMeans(), LearningRate(optimizer)],
+            save={"model": model, "optimizer": optimizer},
+            show={"train/loss": "loss", "train/accuracy": "accuracy"},
         )
-        with record, board.attach(trainer), StopOnSignal(checkpoints.save).attach(trainer):
-            trainer.run(Batches(iterations))
+        if costless:
+            loader = Costless(loader.dataset, batch_sampler=loader.batch_sampler)
+        run.train(trainer, loader, epochs=1)
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["--output", f"{folder}/run", "--num-workers", "0", "--visdom", NOBODY, "--device", "cpu"]
+        try:
+            with contextlib.redirect_stderr(terminal), contextlib.redirect_stdout(terminal):
+                launch(recipe, Parser(), arguments, task="overhead")
+        except SystemExit as end:
+            raise RuntimeError(terminal.getvalue()) from end
     return step.microseconds()
 
 
@@ -210,10 +232,14 @@ def contenders() -> dict[str, Callable[[int], float]]:
     """Return what is measured; other frameworks only where they are installed."""
     found: dict[str, Callable[[int], float]] = {
         "plain loop": plain_loop,
-        "Ignite, bare": bare_ignite,
-        "ours, the timer alone": our_timer,
-        "Ignite's BasicTimeProfiler": ignite_profiler,
-        "ours, every default handler": every_default_handler,
+        BARE: ignite,
+        "ours, the timer alone": partial(ignite, attach=lambda trainer: FetchComputeTimer().attach(trainer)),
+        "Ignite's BasicTimeProfiler": partial(
+            ignite, attach=lambda trainer: BasicTimeProfiler().attach(trainer)
+        ),
+        OURS: every_default_handler,
+        BARE_LOADED: partial(ignite, loader=our_loader),
+        OURS_LOADED: partial(every_default_handler, costless=False),
     }
     peers = (
         ("lightning", "Lightning {}, switched off", lightning_switched_off),
@@ -250,10 +276,9 @@ def main() -> None:
         figures[step_us] = times
         what = f"a step of {step_us} µs" if step_us else "an empty step"
         print(f"| {what:32} | µs an iteration | µs over bare Ignite, in pairs |\n|---|---|---|")
-        bare = times["Ignite, bare"]
         for name, ours in times.items():
-            over = [a - b for a, b in zip(ours, bare, strict=True)]
-            print(f"| {name:32} | {spread(ours)} | {spread(over) if ours is not bare else '–'} |")
+            over = [a - b for a, b in zip(ours, times[BASES.get(name, BARE)], strict=True)]
+            print(f"| {name:32} | {spread(ours)} | {spread(over) if name != BARE else '–'} |")
         print()
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")

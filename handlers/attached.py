@@ -11,7 +11,8 @@ from ignite.engine import Engine
 
 def _entries(engine: Engine, event: Enum) -> list[Any]:
     """Return the list of what ``event`` calls, in order; an empty one where Ignite keeps it otherwise."""
-    return getattr(engine, "_event_handlers", {}).get(event, [])
+    entries: list[Any] = getattr(engine, "_event_handlers", {}).get(event, [])
+    return entries
 
 
 def put_first(engine: Engine, event: Enum) -> bool:
@@ -19,8 +20,8 @@ def put_first(engine: Engine, event: Enum) -> bool:
 
     >>> from ignite.engine import Events
     >>> engine = Engine(lambda engine, batch: None)
-    >>> for word in ("attached first", "attached last"):
-    ...     _ = engine.add_event_handler(Events.STARTED, print, word)
+    >>> for words in ("attached first", "attached last"):
+    ...     _ = engine.add_event_handler(Events.STARTED, lambda engine, words: print(words), words)
     >>> put_first(engine, Events.STARTED)
     True
     >>> _ = engine.run([0])

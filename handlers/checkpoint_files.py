@@ -68,7 +68,7 @@ def load_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
     """
     check_seal(Path(path))
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
         content["engine"]["iteration"]
     except Exception as error:  # whatever a foreign file makes the unpickler stumble over
         raise UnusableRun(f"{path}: not a checkpoint ({type(error).__name__})") from error

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from ignite.engine import Engine, Events
 from tqdm import tqdm
@@ -39,7 +39,7 @@ class ProgressLine:
         self._redraw_s = 0.1 if self._on_terminal else every_s
         self._last_s = self._start_s = 0.0
         self._start_iteration = 0
-        self._bar: tqdm | None = None
+        self._bar: tqdm[Any] | None = None
 
     def attach(self, engine: Engine) -> "ProgressLine":
         """Register on the engine's events and return self."""

@@ -47,7 +47,8 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
     share = torch.rand(len(real), 1, 1, 1).to(real.device, non_blocking=True)
     mixed = (share * real + (1 - share) * fake).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(judge(mixed).float().sum(), mixed, create_graph=True)
-    return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    norms: Tensor = gradient.flatten(1).norm(dim=1)
+    return ((norms - 1) ** 2).mean()
 
 
 LOSSES: dict[str, AdversarialLoss] = {

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ignite_pipeline.errors import BadInput
@@ -64,6 +65,14 @@ def exit_on_bad_input(prog: str, *errors: type[Exception]) -> Iterator[None]:
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
         sys.exit(getattr(interrupt, "status", 130))
+
+
+def make_folder(path: Path, *, option: str) -> None:
+    """Make a folder, unless it is there; raise `BadInput` naming the option if that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{option} {path} cannot be written: {error.strerror or error}") from error
 
 
 def say(text: str) -> None:

@@ -66,11 +66,13 @@ def gan_step(
 
     def judge(image: Tensor, source: Tensor) -> Tensor:
         with by.autocast():
-            return discriminator(torch.cat([source, image], 1) if conditional else image).float()
+            logits: Tensor = discriminator(torch.cat([source, image], 1) if conditional else image)
+            return logits.float()
 
     def generate(source: Tensor) -> Tensor:
         with by.autocast():
-            return generator(source).float()
+            fake: Tensor = generator(source)
+            return fake.float()
 
     def discriminator_loss(part: _Images) -> LossAndOutput:
         source, target, fake = part

@@ -10,7 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 
 # One stream for each use, so that equal positions in two of them draw unrelated numbers.
-ORDER_STREAM, SAMPLE_STREAM, STEP_STREAM, REPLACE_STREAM, COLLATE_STREAM, BATCH_STREAM = range(6)
+ORDER_STREAM, SAMPLE_STREAM, STEP_STREAM, REPLACE_STREAM = range(4)
+COLLATE_STREAM, BATCH_STREAM, EVALUATION_STREAM = range(4, 7)
 
 _MASK = (1 << 64) - 1
 

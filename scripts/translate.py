@@ -19,7 +19,7 @@ from torch import nn
 from handlers import load_checkpoint
 from handlers.errors import UnusableRun
 from handlers.files import write_whole
-from ignite_pipeline.command_line import Parser, exit_on_bad_input, number
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder, number
 from ignite_pipeline.compute import resolve_device
 from ignite_pipeline.data.images import image_files, progress, read_image
 from ignite_pipeline.data.paired import split_pair
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         generator, trained_with = load_generator(options.checkpoint)
         generator.to(device)
         targets = plan(options.inputs, options.output)
-        options.output.mkdir(parents=True, exist_ok=True)
+        make_folder(options.output, option="--output")
 
     size = (trained_with["image_size"], trained_with["image_size"])
     resized = 0
@@ -113,7 +113,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 image, resized = image.resize(size, Image.Resampling.BICUBIC), resized + 1
             torch.manual_seed(options.seed)
             fake = translate(generator, image, device=device)
-            write_whole(target, partial(fake.save, format="PNG"))
+            try:
+                write_whole(target, partial(fake.save, format="PNG"))
+            except OSError as error:
+                raise BadInput(f"{target} cannot be written: {error.strerror or error}") from error
     print(f"{len(targets)} images in {options.output}")
     if resized:
         print(f"{resized} were resized to {size[0]}x{size[1]}, the network's size", file=sys.stderr)

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch.utils.data import Dataset
 
 from ignite_pipeline.data.loading import endless_loader
@@ -15,10 +15,10 @@ from ignite_pipeline.run.auto_workers import AutoWorkers
 from conftest import Clock
 
 
-class Slow(Dataset):
-    """Samples with a random part that take some milliseconds each, in which a processor has nothing to do."""
+class Noisy(Dataset):
+    """Samples with a random part; after ``ms`` milliseconds, in which a processor has nothing to do."""
 
-    def __init__(self, ms):
+    def __init__(self, ms=0):
         self.ms = ms
 
     def __len__(self):
@@ -29,39 +29,59 @@ class Slow(Dataset):
         return index + torch.rand(())
 
 
-def train(ms, iterations, *, step_s=0.01, **options):
-    """Return the digest of all batches that a step saw, and what was decided."""
-    make_loader = partial(endless_loader, Slow(ms), batch_size=4, seed=0)
+def train(iterations, *, seconds_of=None, **options):
+    """Train on real workers; return the digest of all batches that a step saw, and what was decided.
+
+    An iteration takes, on a clock of its own, what ``seconds_of(workers)`` says, nearly all of it fetching.
+    """
+    clock, workers_now = Clock(), [0]
     seen, answers = hashlib.sha256(), []
+
+    def make_loader(*, num_workers, start_iteration=0):
+        workers_now[0] = num_workers
+        return endless_loader(
+            Noisy(), batch_size=4, seed=0, num_workers=num_workers, start_iteration=start_iteration
+        )
 
     def step(engine, batch):
         seen.update(batch.numpy().tobytes())
-        time.sleep(step_s)
 
     trainer = Engine(step)
-    if options:
+    if seconds_of is not None:
         AutoWorkers(
-            make_loader, iterations=100_000, decided=lambda *answer: answers.append(answer), **options
+            make_loader,
+            iterations=100_000,
+            on_decision=lambda *answer: answers.append(answer),
+            clock=clock,
+            **options,
         ).attach(trainer)
+        # Between the two readings of the clock around a fetch.
+        trainer.add_event_handler(Events.GET_BATCH_STARTED, lambda: clock.spend(seconds_of(workers_now[0])))
     trainer.run(make_loader(num_workers=0), max_iters=iterations, epoch_length=16)
     return seen.hexdigest(), answers
 
 
 def test_workers_are_taken_where_they_help_and_no_batch_is_other_for_it():
-    undisturbed, _ = train(0, 100, step_s=0.0)
-    # Forty milliseconds each for batch and step: one worker makes it twice as fast, on a busy machine too.
-    tuned, answers = train(10, 100, step_s=0.04, window_s=0.5, max_workers=2)
+    undisturbed, _ = train(100)
+    tuned, answers = train(100, seconds_of=lambda workers: 0.1 / (1 + workers), window_s=0.5, max_workers=2)
     assert tuned == undisturbed
-    ((workers, reason),) = answers
-    assert workers >= 1, reason
-    assert "times as fast" in reason
+    assert answers == [(2, "3.00 to 3.00 times as fast as without workers")]
 
 
 def test_none_are_started_where_data_takes_no_time(monkeypatch):
     monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter", None)
-    _, answers = train(0, 60, step_s=0.05, window_s=0.2)
-    assert answers[0][0] == 0
-    assert "waiting for data took" in answers[0][1]
+    clock, answers = Clock(), []
+    trainer = Engine(lambda engine, batch: clock.spend(0.05))
+    make_loader = partial(endless_loader, Noisy(), batch_size=4, seed=0)
+    AutoWorkers(
+        make_loader,
+        iterations=100_000,
+        window_s=0.2,
+        on_decision=lambda *answer: answers.append(answer),
+        clock=clock,
+    ).attach(trainer)
+    trainer.run(make_loader(), max_iters=60, epoch_length=16)
+    assert answers == [(0, "waiting for data took 0.0% of the time without workers")]
 
 
 def play(seconds_of, *, iterations=10_000, max_workers=8, share=0.5, **options):
@@ -88,7 +108,7 @@ def play(seconds_of, *, iterations=10_000, max_workers=8, share=0.5, **options):
         make_loader,
         iterations=iterations,
         max_workers=max_workers,
-        decided=lambda workers, reason: answers.append((workers, clock.now)),
+        on_decision=lambda workers, reason: answers.append((workers, clock.now)),
         clock=clock,
         **options,
     ).attach(trainer)
@@ -132,12 +152,12 @@ def test_workers_that_cannot_be_started_end_the_search_and_not_the_run():
     def make_loader(*, num_workers, start_iteration=0):
         if num_workers:
             raise OSError("Cannot allocate memory")
-        return endless_loader(Slow(2), batch_size=4, seed=0, start_iteration=start_iteration)
+        return endless_loader(Noisy(2), batch_size=4, seed=0, start_iteration=start_iteration)
 
     answers = []
     trainer = Engine(lambda engine, batch: None)
     auto = AutoWorkers(
-        make_loader, iterations=100_000, window_s=0.05, decided=lambda *answer: answers.append(answer)
+        make_loader, iterations=100_000, window_s=0.05, on_decision=lambda *answer: answers.append(answer)
     )
     auto.attach(trainer)
     trainer.run(make_loader(num_workers=0), max_iters=40, epoch_length=16)

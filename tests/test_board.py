@@ -114,7 +114,7 @@ def test_serving_without_a_front_end_says_what_is_missing(image_tree, tmp_path, 
 def test_a_file_of_the_front_end_that_is_not_what_it_should_be_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(visdom_server, "_fetch", lambda package, file: b"alert(1)")
-    with pytest.raises(OSError, match=r"jquery@3\.1\.1/dist/jquery\.min\.js is not the file"):
+    with pytest.raises(ValueError, match=r"jquery@3\.1\.1/dist/jquery\.min\.js is not the file"):
         visdom_server.front_end()
     assert not list((tmp_path / "ignite_pipeline").iterdir())
 

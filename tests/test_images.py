@@ -37,7 +37,7 @@ def test_a_damaged_file_is_named(tmp_path, damage, suffix):
     good, bad = tmp_path / f"good{suffix}", tmp_path / f"bad{suffix}"
     Image.effect_noise((64, 64), 50).convert("RGB").save(good)
     bad.write_bytes(good.read_bytes()[:600] if damage == "cut" else damage)
-    with pytest.raises(ValueError, match=f"bad{suffix}: not a readable image .* mend or remove it"):
+    with pytest.raises(ValueError, match=f"bad{suffix}: not a readable image .* replace or remove it"):
         stack_images([good, bad], read_image)
 
 

@@ -180,8 +180,8 @@ def test_images_that_cannot_be_read_are_skipped_and_counted_if_one_asks_for_it(i
     assert "bird/001.png: not a readable image" in found["dataset"]["unreadable"][0]
     assert "1 images could not be read and are left out" in capsys.readouterr().err
     run_cifar2.main(["--resume", str(tmp_path / "run"), "--max-iterations", "4"])
-    legs = summary(tmp_path / "run")["legs"]
-    assert [(leg["from_iteration"], leg["to_iteration"]) for leg in legs] == [(0, 2), (2, 4)]
+    sessions = summary(tmp_path / "run")["sessions"]
+    assert [(session["from_iteration"], session["to_iteration"]) for session in sessions] == [(0, 2), (2, 4)]
 
 
 def test_help_shows_groups_and_defaults(capsys):

@@ -1,3 +1,4 @@
+from itertools import accumulate, cycle
 from types import SimpleNamespace
 
 import numpy as np
@@ -90,5 +91,7 @@ def test_the_parts_of_an_albumentations_chain_are_told_apart(monkeypatch):
         ("HorizontalFlip", "uint8 24×24×3"),
         ("Normalize", "float32 24×24×3"),
     ]
-    orders = {order.names: order.result for order in quicker_orders(transforms[::-1], images)}
+    lucky = accumulate(cycle([0, 2, 0, 1]))  # every other order takes half the time
+    found = quicker_orders(transforms[::-1], images, clock=lambda: next(lucky))
+    orders = {order.names: order.result for order in found}
     assert orders["RandomCrop", "Normalize", "HorizontalFlip"] == "equal"

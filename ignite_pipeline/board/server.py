@@ -57,7 +57,7 @@ def cache_directory() -> Path:
 def front_end() -> Path:
     """Return the directory of a complete front end; make it first where there is none.
 
-    ``OSError`` is raised, with what to do, if its files cannot be had.
+    `BadInput` is raised, with what to do, if there is no Visdom, or its files cannot be fetched.
     """
     try:
         directory = cache_directory() / f"visdom-{version('visdom')}"
@@ -65,11 +65,14 @@ def front_end() -> Path:
         raise BadInput("a board needs the package visdom: pip install 'ignite_pipeline[visdom]'") from None
     if not _is_complete(directory):
         print(f"Fetching Visdom's front end, once, into {directory}", file=sys.stderr, flush=True)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
-            _assemble(Path(temporary) / "static")
-            shutil.rmtree(directory, ignore_errors=True)
-            os.replace(Path(temporary) / "static", directory)
+        try:
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
+                _assemble(Path(temporary) / "static")
+                shutil.rmtree(directory, ignore_errors=True)
+                os.replace(Path(temporary) / "static", directory)
+        except OSError as error:
+            raise BadInput(f"no front end for Visdom: {error}") from error
     return directory
 
 
@@ -117,7 +120,7 @@ def _fetch(package: str, file: str) -> bytes:
         ) as npm:
             try:
                 with urlopen(f"https://unpkg.com/{package}/{file}", timeout=10) as answer:
-                    return answer.read()
+                    return bytes(answer.read())
             except OSError as error:
                 raise OSError(
                     f"{package}, a part of Visdom's front end, came neither through npm ({npm}) nor"
@@ -152,7 +155,7 @@ def serve(
 ) -> None:
     """Serve the front end in ``static`` on the first of ``ports`` that is free; 0 is any that is.
 
-    ``ready`` is called with the port. The server asks for the `credentials`, if any. ``OSError`` is raised if
+    ``ready`` is called with the port. The server asks for the `credentials`, if any. `BadInput` is raised if
     no port is free.
     """
     username, password = credentials()
@@ -168,7 +171,7 @@ def serve(
             break
         except OSError as error:
             if port == ports[-1]:
-                raise OSError(f"port {port} of {host} cannot be had: {error.strerror}") from error
+                raise BadInput(f"port {port} of {host} is not free: {error.strerror}") from error
     app.tornado_settings.update(static_path=str(static), template_path=str(static), autoreload=False)
     views = cache_directory() / "visdom-environments"  # where Visdom keeps what is saved from its page
     port = sockets[0].getsockname()[1]

@@ -62,7 +62,8 @@ def _draw(rng: np.random.Generator, side: int, *, bird: bool) -> np.ndarray:
     if rng.random() < 0.5:
         _draw_clutter(draw, rng, sky, size)
     noise = rng.uniform(3, 14) * rng.standard_normal((side, side, 3), np.float32)
-    return (np.asarray(image.reduce(2)) + noise).clip(0, 255).astype(np.uint8)
+    pixels: np.ndarray = (np.asarray(image.reduce(2)) + noise).clip(0, 255).astype(np.uint8)
+    return pixels
 
 
 def _draw_clutter(draw: ImageDraw.ImageDraw, rng: np.random.Generator, sky: np.ndarray, size: int) -> None:

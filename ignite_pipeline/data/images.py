@@ -198,6 +198,6 @@ def allocate(shape: tuple[int, ...], *, memory_limit_bytes: int = MEMORY_LIMIT_B
         return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))
 
 
-def progress(items: Iterable[Any] | None = None, *, total: int, description: str) -> tqdm:
+def progress(items: Iterable[Any] | None = None, *, total: int, description: str) -> "tqdm[Any]":
     """Pass ``items`` on, with a bar on the terminal once they have taken a second."""
     return tqdm(items, total=total, desc=description, delay=1, leave=False, disable=not sys.stderr.isatty())

@@ -4,15 +4,18 @@
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
+from ignite.engine import Engine
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from ignite_pipeline.data.position_keyed import Collate, PositionKeyed
-from ignite_pipeline.data.position_sampler import PositionSampler
+from ignite_pipeline.data.position_sampler import BatchKey, PositionSampler
+from ignite_pipeline.seeding import EVALUATION_STREAM, position_seed
 
 
 class EndlessLoader(DataLoader[Any]):
@@ -103,16 +106,35 @@ def endless_loader(
 
 
 def evaluation_loader(
-    dataset: Dataset[Any], *, batch_size: int, **dataloader_options: Any
+    dataset: Dataset[Any],
+    *,
+    batch_size: int,
+    seed: int = 0,
+    collate_fn: Collate = default_collate,
+    **dataloader_options: Any,
 ) -> DataLoader[Any]:
     """Return a DataLoader that goes once over every sample, in order.
+
+    What a sample draws at random is a function of ``seed`` and its index: the same in every evaluation.
 
     >>> [batch.tolist() for batch in evaluation_loader(range(5), batch_size=2)]
     [[0, 1], [2, 3], [4]]
     """
-    collate_fn = partial(_collated, collate_fn=dataloader_options.pop("collate_fn", default_collate))
-    return DataLoader(dataset, batch_size=batch_size, collate_fn=collate_fn, **dataloader_options)
+    keyed = PositionKeyed(dataset, seed=position_seed(seed, EVALUATION_STREAM), collate_fn=collate_fn)
+    size = len(dataset)  # type: ignore[arg-type]
+    batches = [range(first, min(first + batch_size, size)) for first in range(0, size, batch_size)]
+    keys = [BatchKey(number, 0, 0, list(indices)) for number, indices in enumerate(batches, start=1)]
+    return DataLoader(keyed, batch_sampler=cast(Any, keys), collate_fn=_as_it_is, **dataloader_options)
 
 
-def _collated(samples: Any, *, collate_fn: Collate) -> Any:
-    return collate_fn(samples) if isinstance(samples, list) else samples
+@contextmanager
+def naming_samples(trainer: Engine) -> Iterator[None]:
+    """Say which samples were at work when a worker was killed: the signal may be noticed anywhere."""
+    try:
+        yield
+    except RuntimeError as error:
+        loader = trainer.state.dataloader
+        at_work = loader.dataset.at_work() if isinstance(loader, EndlessLoader) else []
+        if not at_work or "DataLoader worker" not in str(error):
+            raise
+        raise RuntimeError(f"{error} (the workers were loading samples {at_work})") from error

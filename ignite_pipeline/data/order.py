@@ -52,14 +52,15 @@ class Shuffled:
         key = position_seed(self.seed, ORDER_STREAM, epoch)
         if self.size <= _SORTED_SIZE:
             numbers = _random_words(key, np.arange(self.size, dtype=np.uint64))
-            return np.argsort(numbers, kind="stable")[places]
+            found: Indices = np.argsort(numbers, kind="stable")[places]
+            return found
         keys = [np.uint64(position_seed(key, number)) for number in range(_ROUNDS)]
-        found = self._permuted(places.astype(np.uint64), keys)
-        outside = np.flatnonzero(found >= self.size)
+        words = self._permuted(places.astype(np.uint64), keys)
+        outside = np.flatnonzero(words >= self.size)
         while len(outside):
-            found[outside] = self._permuted(found[outside], keys)
-            outside = outside[found[outside] >= self.size]
-        return found.astype(np.int64)
+            words[outside] = self._permuted(words[outside], keys)
+            outside = outside[words[outside] >= self.size]
+        return words.astype(np.int64)
 
     def _permuted(self, words: Words, keys: Sequence[np.uint64]) -> Words:
         left, right = words >> self._right_bits, words & self._right_mask
@@ -98,7 +99,8 @@ class Weighted:
         runs = np.searchsorted(self._ends, np.minimum(heights, np.nextafter(self._ends[-1], 0)), side="right")
         lengths = self._lengths[runs]
         within = _in_unit_interval(_random_words(position_seed(key, 1), words)) * lengths
-        return self._starts[runs] + np.minimum(within.astype(np.int64), lengths - 1)
+        drawn: Indices = self._starts[runs] + np.minimum(within.astype(np.int64), lengths - 1)
+        return drawn
 
 
 def _scrambled(words: Words, key: np.uint64) -> Words:

@@ -56,7 +56,7 @@ def keeps_random_state(keyed: PositionKeyed, sampler: PositionSampler) -> bool:
 
 
 class _Pickler(pickle.Pickler):
-    """Pickle all but what is large or cannot be pickled: that goes to ``shared``."""
+    """Pickle all but tensors, what is large, and what cannot be pickled: these go to ``shared``."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
@@ -75,13 +75,15 @@ class _Unpickler(pickle.Unpickler):
         self.shared = shared
 
     def persistent_load(self, place: int) -> Any:
-        return self.shared[place]
+        thing = self.shared[place]
+        # Pickled by itself, a tensor would bring along the whole of what it is a view of.
+        return thing.clone() if isinstance(thing, Tensor) and thing.nbytes <= _SHARED_BYTES else thing
 
 
 def _must_be_shared(thing: Any) -> bool:
     if isinstance(thing, type | FunctionType | BuiltinFunctionType):  # those in a function cannot be pickled
         return True
-    if getattr(thing, "nbytes", 0) > _SHARED_BYTES:
+    if isinstance(thing, Tensor) or getattr(thing, "nbytes", 0) > _SHARED_BYTES:
         return True
     try:
         thing.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
@@ -112,5 +114,5 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(_same, a, b))
     if hasattr(a, "tobytes"):  # a Pillow image
-        return a.tobytes() == b.tobytes()
+        return bool(a.tobytes() == b.tobytes())
     return bool(a == b) if isinstance(a, str | bytes | int | float | complex) else True

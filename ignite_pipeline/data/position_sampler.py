@@ -79,7 +79,8 @@ class PositionSampler(Sampler[BatchKey]):
         epoch, batch = divmod(iteration - 1, len(self))
         first = batch * self.batch_size
         places = np.arange(first, min(first + self.batch_size, self.size))
-        return self.order.indices(epoch, places)[self.replica :: self.replicas].tolist()
+        indices: list[int] = self.order.indices(epoch, places)[self.replica :: self.replicas].tolist()
+        return indices
 
     def __iter__(self) -> Iterator[BatchKey]:
         epoch, batch = divmod(self.start_iteration, len(self))

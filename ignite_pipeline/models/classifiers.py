@@ -81,7 +81,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x + block(x)``."""
-        return x + self.block(x)
+        residual: Tensor = self.block(x)
+        return x + residual
 
 
 class GlobalMaxPool(nn.Module):

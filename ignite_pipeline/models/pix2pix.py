@@ -131,7 +131,8 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a logit for each patch."""
-        return self.layers(x)
+        logits: Tensor = self.layers(x)
+        return logits
 
 
 def _norm(name: str) -> Callable[[int], nn.Module]:

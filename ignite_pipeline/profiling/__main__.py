@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from handlers import FetchComputeTimer
 from handlers.errors import UnusableRun
-from ignite_pipeline.command_line import Parser, exit_on_bad_input, number
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder, number
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.profiling.recipe import Parts, Recipe, parts_of_recipe
@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None, tasks: Mapping[str, Recipe] = Mappin
         if len(dataset) < batch_size:
             raise BadInput(f"--batch-size {batch_size} is more than the {len(dataset)} samples")
         output = Path(options.output)
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output, option="--output")
     profile: dict[str, Any] = {"batch_size": batch_size, "samples": len(dataset)}
     bar = tqdm(total=5, bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}", file=sys.stderr)
 

@@ -81,7 +81,7 @@ class AutoWorkers:
     def _search(self) -> Trials:
         """Yield workers to try, take seconds an iteration and the share of fetching, return the best."""
         none_s, share = yield 0
-        if 1 / (1 - share) < WORTHWHILE:
+        if share < 1 - 1 / WORTHWHILE:
             return 0, f"waiting for data took {share:.1%} of the time without workers"
         budget_s = min(self.budget_s, 0.02 * self.iterations * none_s)
         self.window_s = min(self.window_s, budget_s / 8)

@@ -1,11 +1,12 @@
 """The directory of a run: new or resumed, locked, with a ``config.json`` that says what was asked for."""
 
+import inspect
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,9 @@ class RunDirectory:
                 except OSError:  # somebody has put something there
                     return
 
-    def begin(self, config: Mapping[str, Any], session: Mapping[str, Any], *, recipe: Path | None) -> None:
+    def begin(
+        self, config: Mapping[str, Any], session: Mapping[str, Any], *, recipe: Callable[..., object] | None
+    ) -> None:
         """Write ``config.json``, or note in it that the run is resumed.
 
         ``config`` is what the recipe has decided, ``session`` what holds from now on. Raises `BadInput` if a
@@ -141,9 +144,13 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def git_revision(file: Path | None) -> str | None:
-    """Return the revision of the repository that a file is in, if it is in one."""
-    if file is None:
+def git_revision(recipe: Callable[..., object] | None) -> str | None:
+    """Return the revision of the repository that a function's file is in, if it is in one."""
+    try:
+        file = inspect.getfile(inspect.unwrap(recipe)) if recipe is not None else ""
+    except TypeError:  # a partial, or an object that is called
+        file = ""
+    if not file:
         return None
     command = ["git", "-C", os.path.dirname(os.path.abspath(file)), "describe", "--always", "--dirty"]
     try:

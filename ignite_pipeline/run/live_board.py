@@ -10,16 +10,12 @@ from handlers import VisdomBoard
 from handlers.run_windows import run_environment
 from ignite_pipeline.board.server import PORT, credentials, front_end, is_answering, served
 from ignite_pipeline.command_line import say
-from ignite_pipeline.errors import BadInput
 
 
 def require_board(choice: str) -> None:
     """Raise `BadInput` if what ``--visdom`` needs is not there."""
     if choice == "serve":
-        try:
-            front_end()
-        except OSError as error:
-            raise BadInput(str(error)) from error
+        front_end()
     if choice != "off":
         credentials()
 

@@ -1,11 +1,8 @@
 """A run: what a recipe asks for its loaders, its place on a device, and its handlers in their order."""
 
-import inspect
-import json
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +30,7 @@ from handlers import (
 from handlers.checkpointing import Stateful
 from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute, resolve_device, resolve_precision, to_device
-from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader
+from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader, naming_samples
 from ignite_pipeline.data.own_randomness import keeps_random_state
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
@@ -42,6 +39,7 @@ from ignite_pipeline.run.directory import RunDirectory
 from ignite_pipeline.run.first_iteration import UnsavedState
 from ignite_pipeline.run.live_board import require_board, showing
 from ignite_pipeline.run.options import kept_options, options_as_text
+from ignite_pipeline.run.outcome import description_of, say_how_it_went
 from ignite_pipeline.run.saved_objects import objects_to_save
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic, require_position
 
@@ -154,22 +152,18 @@ class Run:
         loader = self._make_loader(num_workers=num_workers, start_iteration=self.iteration)
         if keeps_random_state(loader.dataset, loader.batch_sampler):
             self.notices.append(
-                f"{type(dataset).__name__} keeps random state of its own (a generator, or samples once drawn):"
-                " other workers or a resume give other batches; let it draw from torch, random or numpy.random"
+                f"{type(dataset).__name__} keeps random state of its own (a generator, or samples once"
+                " drawn): other workers or a resume give other batches; let it draw from torch, random or"
+                " numpy.random"
             )
         if self._description is None:
-            digest = getattr(dataset, "sha256", None)
-            self._description = {
-                "name": type(dataset).__name__,
-                "train": len(dataset),  # type: ignore[arg-type]
-                "sha256": digest() if callable(digest) else None,
-            }
+            self._description = description_of(dataset)
         self._loader = loader
         return loader
 
     def evaluation_loader(self, dataset: Dataset[Any], *, batch_size: int, **options: Any) -> DataLoader[Any]:
-        """Return a loader that goes once over every sample, in order; see `evaluation_loader`."""
-        return evaluation_loader(dataset, batch_size=batch_size, **options)
+        """Return a loader that goes once over every sample, in order, under the run's seed."""
+        return evaluation_loader(dataset, batch_size=batch_size, **{"seed": self.options.seed, **options})
 
     def place(self, module: Module, **options: Any) -> Module:
         """Move a model or a transform to the run's device; ``options`` are those of ``Module.to``."""
@@ -278,10 +272,10 @@ class Run:
         self._begin()
         board = showing(trainer, self.directory, self.options.visdom, about=self._about)
         stop = StopOnSignal(checkpoints.save).attach(trainer)
-        with record, board, stop, _naming_samples(trainer):
+        with record, board, stop, naming_samples(trainer):
             if trainer.state.iteration < iterations:
                 trainer.run(loader, max_iters=iterations, epoch_length=len(loader))
-        self._say_how_it_went()
+        say_how_it_went(self.directory)
 
     def _begin(self) -> None:
         """Write down what is about to happen: from here on there is a run."""
@@ -298,17 +292,11 @@ class Run:
                 "notices": self.notices,
             },
             {"num_workers": options["num_workers"], "device": options["device"]},
-            recipe=self._recipe_file(),
+            recipe=self._recipe,
         )
         say_loudly((self._description or {}).get("notice"))
         for notice in self.notices:
             say_loudly(notice)
-
-    def _recipe_file(self) -> Path | None:
-        try:
-            return Path(inspect.getfile(inspect.unwrap(self._recipe))) if self._recipe is not None else None
-        except TypeError:  # a partial, or an object that is called
-            return None
 
     def _about(self) -> str:
         notice = (self._description or {}).get("notice")
@@ -331,22 +319,6 @@ class Run:
         except (OSError, ValueError) as error:
             say(f"{self.directory}: config.json was not updated ({error})")
 
-    def _say_how_it_went(self) -> None:
-        try:
-            summary = json.loads((self.directory / "summary.json").read_text())
-        except (OSError, ValueError) as error:
-            say(f"{self.directory}: done, but summary.json could not be written ({error})")
-            return
-        timing, best = summary["timing"], summary["best"]
-        words = [
-            f"{summary['iterations']} iterations in {timing['wall_s']:.0f} s",
-            f"{summary['images_per_s']:,.1f} images/s",
-            timing["verdict"],
-            *(f"{name} {summary['final'][name]:.4f}" for name in [best and best["metric"]] if name),
-            str(self.directory / "report.png"),
-        ]
-        print(" · ".join(words))
-
     def __enter__(self) -> "Run":
         return self
 
@@ -356,16 +328,3 @@ class Run:
         self._directory.discard_if_empty()
         if isinstance(error, KeyboardInterrupt) and self._directory.exists:
             say(f"interrupted; go on with --resume {self.directory}")
-
-
-@contextmanager
-def _naming_samples(trainer: Engine) -> Iterator[None]:
-    """Say which samples were at work when a worker was killed: the signal may be noticed anywhere."""
-    try:
-        yield
-    except RuntimeError as error:
-        loader = trainer.state.dataloader
-        at_work = loader.dataset.at_work() if isinstance(loader, EndlessLoader) else []
-        if not at_work or "DataLoader worker" not in str(error):
-            raise
-        raise RuntimeError(f"{error} (the workers were loading samples {at_work})") from error

@@ -1,0 +1,37 @@
+"""What a run is told to have been about, and how it went."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from ignite_pipeline.command_line import say
+
+
+def description_of(dataset: Dataset[Any]) -> dict[str, Any]:
+    """Return what a record keeps of data that does not describe itself; a method ``sha256`` is asked."""
+    digest = getattr(dataset, "sha256", None)
+    return {
+        "name": type(dataset).__name__,
+        "train": len(dataset),  # type: ignore[arg-type]
+        "sha256": digest() if callable(digest) else None,
+    }
+
+
+def say_how_it_went(directory: Path) -> None:
+    """Print a line from the run's summary on standard output."""
+    try:
+        summary = json.loads((directory / "summary.json").read_text())
+    except (OSError, ValueError) as error:
+        say(f"{directory}: done, but summary.json could not be written ({error})")
+        return
+    timing, best = summary["timing"], summary["best"]
+    words = [
+        f"{summary['iterations']} iterations in {timing['wall_s']:.0f} s",
+        f"{summary['images_per_s']:,.1f} images/s",
+        timing["verdict"],
+        *(f"{name} {summary['final'][name]:.4f}" for name in [best and best["metric"]] if name),
+        str(directory / "report.png"),
+    ]
+    print(" · ".join(words))
