@@ -25,6 +25,8 @@ RESUMABLE = (
     "device",
 )
 
+_NOT_GIVEN: Any = object()
+
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every run has; ``parser.set_defaults`` may have given some other defaults."""
@@ -133,7 +135,8 @@ def parse_options(
     if options is not None and options.resume is None:
         _require_readable(parser, options)
         return options
-    given = vars(_lenient(parser).parse_args(words))
+    parsed = vars(_lenient(parser).parse_args(words))
+    given = {name: value for name, value in parsed.items() if value is not _NOT_GIVEN}
     config = read_config(given["resume"])
     if config.get("task") != task or not {"options", "dataset", "threads"} <= config.keys():
         raise BadInput(f"--resume {given['resume']}: config.json is not that of a {task} run")
@@ -225,6 +228,7 @@ def _lenient(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     for action in lenient._actions:
         action.default, action.required = argparse.SUPPRESS, False
         if not action.option_strings:
+            action.default = _NOT_GIVEN  # a text, as SUPPRESS is, would be given to the option's type
             action.nargs = "?" if action.nargs is None else "*" if action.nargs == "+" else action.nargs
     for group in lenient._mutually_exclusive_groups:
         group.required = False

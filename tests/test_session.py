@@ -1,0 +1,331 @@
+"""What a run does for any recipe: tiny ones, each with one thing that used to leak."""
+
+import json
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import EarlyStopping
+from ignite.metrics import Accuracy, RunningAverage
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torchvision.transforms import v2
+
+from handlers import EvaluateEachEpoch, StepMeans
+from ignite_pipeline.data.loading import endless_loader
+from ignite_pipeline.run import Best, Parser, Run, launch
+from ignite_pipeline.steps import supervised_step
+
+from runs import summary, untimed
+
+LENGTH = 12
+
+
+class Points(Dataset):
+    """Points in the plane, jittered anew in every epoch, of two classes."""
+
+    def __len__(self):
+        return 4 * LENGTH
+
+    def __getitem__(self, index):
+        return torch.randn(2) + 2 * (index % 2) - 1, index % 2
+
+
+class Recipe:
+    """A recipe whose parts can be replaced; by default it is exact."""
+
+    def __init__(self):
+        self.run = self.trainer = None
+        self.counts = Counter()
+
+    def data(self):
+        return Points()
+
+    def loader(self, run):
+        return run.train_loader(self.data(), batch_size=4)
+
+    def step(self, run, model, optimizer):
+        return supervised_step(model, optimizer, self.loss, compute=run.compute)
+
+    def loss(self, y_pred, y):
+        return nn.functional.cross_entropy(y_pred, y)
+
+    def more(self, run, trainer, model):
+        return {}
+
+    def train(self, run: Run) -> None:
+        self.run, loader = run, self.loader(run)
+        model = run.place(nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 2)))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        self.trainer = Engine(self.step(run, model, optimizer))
+        options = {"measure": [StepMeans(every_iters=5)], "save": {"model": model, "optimizer": optimizer}}
+        run.attach(self.trainer, **{**options, **self.more(run, self.trainer, model)})
+        run.train(self.trainer, loader, epochs=3)
+
+    def __call__(self, directory, *options):
+        """Run; return the summary, and what must not depend on how the run came there."""
+        given = ["--visdom", "off", "--precision", "fp32", "--num-workers", "0", *map(str, options)]
+        place = [] if "--resume" in given else ["--output", str(directory)]
+        launch(self.train, Parser(), [*place, *given], task="points")
+        return summary(directory), untimed(directory)
+
+
+def outcome(summarised):
+    return {name: summarised[name] for name in ("status", "final", "model_sha256")}
+
+
+def assert_exact(make, tmp_path, *options):
+    """A run that is cut in the middle of an epoch, with other workers, ends as one that is not."""
+    whole, lines = make()(tmp_path / "whole", *options)
+    make()(tmp_path / "cut", *options, "--max-iterations", 17)
+    resumed, resumed_lines = make()(
+        tmp_path / "cut", "--resume", tmp_path / "cut", "--num-workers", 2, "--max-iterations", 1000
+    )
+    assert outcome(resumed) == outcome(whole)
+    assert resumed_lines == lines
+
+
+def test_a_plain_recipe_with_dropout_is_exact(tmp_path):
+    assert_exact(Recipe, tmp_path)
+
+
+def test_mixup_in_collate_is_exact(tmp_path):
+    mixup = v2.MixUp(num_classes=2)
+
+    class WithMixUp(Recipe):
+        def loader(self, run):
+            return run.train_loader(self.data(), batch_size=4, collate_fn=mixed)
+
+    def mixed(samples):
+        x, y = default_collate(samples)
+        x, y = mixup(x.view(4, 2, 1, 1), y)
+        return x.flatten(1), y
+
+    assert_exact(WithMixUp, tmp_path)
+
+
+def test_metrics_and_handlers_of_ignite_are_saved_without_being_named(tmp_path):
+    class WithIgnite(Recipe):
+        def more(self, run, trainer, model):
+            trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), self.count)
+            RunningAverage(output_transform=lambda output: output["loss"]).attach(trainer, "train/average")
+            evaluator = Engine(lambda engine, batch: (model(batch[0]).detach(), batch[1]))
+            Accuracy().attach(evaluator, "accuracy")
+            stopping = EarlyStopping(2, lambda engine: -engine.state.metrics["accuracy"], trainer)
+            evaluator.add_event_handler(Events.COMPLETED, stopping)
+            self.stopping = stopping
+            validation = run.evaluation_loader(Points(), batch_size=8)
+            return {"evaluate": [EvaluateEachEpoch(evaluator, validation)], "best": Best("val/accuracy")}
+
+        def count(self):
+            self.counts["steps"] += 1
+
+    recipe = WithIgnite()
+    recipe(tmp_path / "run", "--max-iterations", 17)
+    payload = torch.load(next((tmp_path / "run").glob("checkpoints/*17.pt")), weights_only=True)
+    assert {"RunningAverage", "EarlyStopping", "StepMeans", "FetchComputeTimer"} <= payload["objects"].keys()
+    assert "Accuracy" not in payload["objects"]
+    assert_exact(WithIgnite, tmp_path)
+
+
+def test_a_metric_that_an_epoch_resets_goes_on_in_the_middle_of_one(tmp_path):
+    class WithAccuracy(Recipe):
+        def step(self, run, model, optimizer):
+            train = super().step(run, model, optimizer)
+
+            def step(engine, batch):
+                self.seen = (model(batch[0]).detach(), batch[1])
+                return train(engine, batch)
+
+            return step
+
+        def more(self, run, trainer, model):
+            Accuracy(output_transform=lambda output: self.seen).attach(trainer, "train/accuracy")
+            return {}
+
+    assert_exact(WithAccuracy, tmp_path)
+
+
+def test_what_cannot_be_saved_is_named_and_left_out(tmp_path, capsys):
+    class Unsavable:
+        def attach(self, engine):
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.nothing)
+
+        def nothing(self):
+            pass
+
+        def state_dict(self):
+            return {"function": print}
+
+        def load_state_dict(self, state):
+            pass
+
+    class WithUnsavable(Recipe):
+        def more(self, run, trainer, model):
+            return {"measure": [StepMeans(), Unsavable()]}
+
+    found, _ = WithUnsavable()(tmp_path / "run")
+    assert found["status"] == "completed"
+    assert "Unsavable is not saved" in capsys.readouterr().err
+    notices = json.loads((tmp_path / "run" / "config.json").read_text())["notices"]
+    assert len(notices) == 1
+
+
+def test_an_object_to_save_must_have_a_state(tmp_path):
+    class WithNumber(Recipe):
+        def more(self, run, trainer, model):
+            return {"save": {"number": 3}}
+
+    with pytest.raises(TypeError, match=r"save\['number'\] must have state_dict"):
+        WithNumber()(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_optimizer_that_is_not_saved_is_named(tmp_path, capsys):
+    class Forgetful(Recipe):
+        def more(self, run, trainer, model):
+            return {"save": {"model": model}}
+
+    Forgetful()(tmp_path / "run", "--max-iterations", 2)
+    assert "SGD steps and is not saved" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["random", "numpy"])
+def test_a_step_that_draws_elsewhere_is_told_what_seeds_it_and_is_exact_then(tmp_path, capsys, draw):
+    class Drawing(Recipe):
+        def loss(self, y_pred, y):
+            return super().loss(y_pred, y) * float(draw())
+
+    Drawing()(tmp_path / "noticed", "--max-iterations", 2)
+    error = capsys.readouterr().err
+    assert error.count("the step draws from") == 1
+    assert "--seed-everything" in error
+    assert_exact(Drawing, tmp_path, "--seed-everything")
+    assert "draws from" not in capsys.readouterr().err
+
+
+def test_a_quiet_recipe_is_told_nothing(tmp_path, capsys):
+    Recipe()(tmp_path / "run")
+    assert "!!!" not in capsys.readouterr().err
+
+
+def test_data_with_random_state_of_its_own_is_named(tmp_path, capsys):
+    class OwnGenerator(Points):
+        def __init__(self):
+            self.generator = np.random.default_rng(0)
+
+        def __getitem__(self, index):
+            return torch.tensor(self.generator.normal(size=2), dtype=torch.float32), index % 2
+
+    class WithOwn(Recipe):
+        data = OwnGenerator
+
+    WithOwn()(tmp_path / "run", "--max-iterations", 2)
+    assert "OwnGenerator keeps random state of its own" in capsys.readouterr().err
+
+
+def test_a_trainer_that_starts_with_a_loader_elsewhere_is_refused(tmp_path):
+    class Elsewhere(Recipe):
+        def loader(self, run):
+            super().loader(run)
+            return endless_loader(self.data(), batch_size=4, seed=0)
+
+    Recipe()(tmp_path / "run", "--max-iterations", 17)
+    with pytest.raises(ValueError, match="the loader begins after iteration 0 and the trainer is at 17"):
+        Elsewhere()(tmp_path / "run", "--resume", tmp_path / "run", "--max-iterations", 1000)
+
+
+@pytest.mark.parametrize("kind", ["iterable", "no positions"])
+def test_data_without_positions_is_refused_in_words_that_help(tmp_path, kind):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(range(8))
+
+    class Streaming(Recipe):
+        def data(self):
+            return Stream() if kind == "iterable" else DataLoader(Points())
+
+    with pytest.raises(TypeError, match=r"has no positions: .* needs a map-style data set"):
+        Streaming()(tmp_path / "run")
+
+
+def test_the_timer_is_right_whatever_was_attached_before_it(tmp_path):
+    class SlowHandler(Recipe):
+        def more(self, run, trainer, model):
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, self.wait)
+            return {}
+
+        def wait(self):
+            end = torch.ones(200, 200)
+            for _ in range(20):
+                end = end @ end * 1e-4
+
+    recipe = SlowHandler()
+    recipe(tmp_path / "run")
+    handlers = [entry[0] for entry in recipe.trainer._event_handlers[Events.ITERATION_COMPLETED]]
+    assert handlers[0] == recipe.run.timer._end_step
+    assert recipe.wait in handlers
+
+
+def test_a_worker_that_is_killed_is_named_with_its_sample(tmp_path):
+    class Deadly(Points):
+        def __getitem__(self, index):
+            if index == 7:
+                import os
+                import signal
+
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__getitem__(index)
+
+    class Dying(Recipe):
+        data = Deadly
+
+        def loader(self, run):
+            loader = endless_loader(self.data(), batch_size=4, seed=0, num_workers=1)
+            run.train_loader(Points(), batch_size=4)
+            return loader
+
+    with pytest.raises(RuntimeError, match=r"DataLoader worker .*loading samples \[7\]"):
+        Dying()(tmp_path / "run")
+
+
+def test_a_defect_keeps_its_traceback_and_what_a_user_can_correct_does_not(tmp_path, capsys):
+    class Defect(Recipe):
+        def data(self):
+            raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        Defect()(tmp_path / "run")
+
+    class TooLarge(Recipe):
+        def loader(self, run):
+            return run.train_loader(self.data(), batch_size=1000)
+
+    with pytest.raises(SystemExit) as exit_:
+        TooLarge()(tmp_path / "run")
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.endswith(
+        "error: batch_size=1000 is more than the 48 samples; take a smaller batch\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_runs_begun_in_the_same_second_have_two_directories(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda *args: "20261121-120000")
+    for _ in range(3):
+        launch(Recipe().train, Parser(), ["--visdom", "off", "--max-iterations", "1"], task="points")
+    names = sorted(path.name for path in (tmp_path / "runs" / "points").iterdir())
+    assert names == ["20261121-120000-0", "20261121-120000-0-2", "20261121-120000-0-3"]
+
+
+def test_several_processes_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit) as exit_:
+        Recipe()(tmp_path / "run")
+    assert exit_.value.code == 2
+    assert "WORLD_SIZE is 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
