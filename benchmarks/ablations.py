@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from torch import nn
@@ -28,15 +29,15 @@ import run_cifar2
 RECIPE = run_cifar2.RECIPES["resnet"]
 
 
-def recipe(**changes: object) -> Callable[[], AbstractContextManager[object]]:
+def recipe(**changes: Any) -> Callable[[], AbstractContextManager[object]]:
     """Return what changes the recipe, while it is entered."""
     return partial(patch.dict, run_cifar2.RECIPES, {"resnet": replace(RECIPE, **changes)})
 
 
-def net(**options: object) -> Callable[[], AbstractContextManager[object]]:
+def net(**options: Any) -> Callable[[], AbstractContextManager[object]]:
     """Return what changes the net."""
     changed = partial(residual_net, **options)
-    return partial(patch.dict, run_cifar2.CLASSIFIERS, {"resnet": changed})
+    return partial(patch.dict, classifiers.CLASSIFIERS, {"resnet": changed})
 
 
 def part(name: str, replacement: object) -> Callable[[], AbstractContextManager[object]]:
@@ -44,7 +45,7 @@ def part(name: str, replacement: object) -> Callable[[], AbstractContextManager[
     return partial(patch.object, classifiers, name, replacement)
 
 
-def trained_from_chance(model: nn.Module, images: object) -> None:
+def trained_from_chance(model: nn.Sequential, images: object) -> None:
     """Stand in for ``fit_whitening``: leave the first layer at random weights, and train it."""
     model[0].weight.requires_grad_(True)
 
@@ -80,7 +81,7 @@ def accuracy(options: argparse.Namespace, seed: int) -> float:
         arguments += ["--seed", str(seed), "--epochs", str(options.epochs)]
         with contextlib.redirect_stdout(io.StringIO()):
             run_cifar2.main(arguments)
-        return json.loads(Path(folder, "run", "summary.json").read_text())["final"]["val/accuracy"]
+        return float(json.loads(Path(folder, "run", "summary.json").read_text())["final"]["val/accuracy"])
 
 
 def main() -> None:

@@ -42,7 +42,8 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     objects = trained()
-    count = sum(p.numel() for n in ("generator", "discriminator") for p in objects[n].parameters())
+    networks = [thing for thing in objects.values() if isinstance(thing, torch.nn.Module)]
+    count = sum(parameter.numel() for network in networks for parameter in network.parameters())
     engine = Engine(lambda engine, batch: None)
     engine.state.epoch_length = engine.state.max_epochs = 1
     with tempfile.TemporaryDirectory() as folder:

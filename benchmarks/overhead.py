@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ignite.engine import Engine
@@ -36,7 +36,7 @@ from ignite_pipeline.run import Parser, Run, launch
 WARM_UP = 500
 NOBODY = "http://localhost:1"  # where no server listens
 BARE, BARE_LOADED = "Ignite, bare", "Ignite, bare, our loader"
-OURS, OURS_LOADED = "ours, every default handler", "the same, our loader"
+OURS, OURS_LOADED = "ours, every default handler", "our handlers, our loader"
 BASES = {OURS_LOADED: BARE_LOADED}  # what is compared with something else than bare Ignite
 
 
@@ -71,7 +71,7 @@ class Nothing(Dataset[None]):
 class Costless(EndlessLoader):
     """An endless loader that loads nothing: it hands over numbers, as `Batches` does."""
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Any:
         return iter(range(len(self)))
 
 
@@ -154,7 +154,7 @@ def every_default_handler(iterations: int, *, costless: bool = True) -> float:
             show={"train/loss": "loss", "train/accuracy": "accuracy"},
         )
         if costless:
-            loader = Costless(loader.dataset, batch_sampler=loader.batch_sampler)
+            loader = Costless(loader.dataset, batch_sampler=cast(Any, loader.batch_sampler))
         run.train(trainer, loader, epochs=1)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -173,7 +173,7 @@ def lightning_switched_off(iterations: int) -> float:
 
     step = EmptyStep(iterations)
 
-    class Module(lightning.LightningModule):
+    class Module(lightning.LightningModule):  # type: ignore[misc, unused-ignore]  # may not be installed
         def __init__(self) -> None:
             super().__init__()
             self.automatic_optimization = False
@@ -207,7 +207,7 @@ def torchtnt_switched_off(iterations: int) -> float:
 
     step = EmptyStep(iterations)
 
-    class Unit(TrainUnit[int]):
+    class Unit(TrainUnit[int]):  # type: ignore[misc, unused-ignore]  # may not be installed
         def train_step(self, state: State, data: int) -> None:
             step(None, data)
 

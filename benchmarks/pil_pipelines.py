@@ -28,7 +28,8 @@ NORMALIZE = T.Normalize((0.4915, 0.4823, 0.4468), (0.2470, 0.2435, 0.2616))
 def cifar2() -> Dataset[Any]:
     """Return airplanes and birds from JPEG files, cropped, flipped and normalised one by one."""
     transform = T.Compose([T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), T.ToTensor(), NORMALIZE])
-    return ImageFolder(os.environ["IGNITE_PIPELINE_CIFAR2"] + "/train", transform)
+    dataset: Dataset[Any] = ImageFolder(os.environ["IGNITE_PIPELINE_CIFAR2"] + "/train", transform)
+    return dataset
 
 
 def cifar2_step() -> Step:

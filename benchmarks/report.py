@@ -21,6 +21,7 @@ BENCHMARKS = {
     "What the default recipe owes to what": "ablations.py",
     "A step of pix2pix": "pix2pix_step.py",
     "Larger sets": "scaling.py",
+    "The order of an epoch": "order.py",
     "Saving": "checkpoint_stall.py",
     "Starting": "startup.py",
     "A live board": "visdom_board.py",

@@ -13,10 +13,10 @@ from typing import Any
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from ignite_pipeline.machine import available_cores
 from ignite_pipeline.profiling.tuning import (
     Setting,
     Step,
-    available_cores,
     candidates,
     loop_s,
     paired_loops_s,

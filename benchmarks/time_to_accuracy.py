@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -46,7 +47,8 @@ def book(data_root: str, seed: int) -> tuple[float, float]:
         [((x / 255 - mean) / std, y) for x, y in zip(split.images, split.targets.tolist(), strict=True)]
         for split in (data.train, data.val)
     )
-    loader, val_loader = DataLoader(train, batch_size=64, shuffle=True), DataLoader(val, batch_size=500)
+    loader: DataLoader[Any] = DataLoader(cast(Any, train), batch_size=64, shuffle=True)
+    val_loader: DataLoader[Any] = DataLoader(cast(Any, val), batch_size=500)
     model = conv_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     loss_fn = nn.CrossEntropyLoss()

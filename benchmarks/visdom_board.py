@@ -159,6 +159,7 @@ def many_points(points: int, windows: int) -> dict[str, float]:
         with VisdomBoard(server.url, environment="many", every_iters=1) as board:
             board.start(trainer)
             (sender,) = (thread for thread in threading.enumerate() if thread.name == "visdom")
+            assert sender.ident is not None  # it runs
             clock = time.pthread_getcpuclockid(sender.ident)
             start_s, cpu_s = time.perf_counter(), time.clock_gettime(clock)
             for iteration in range(points // windows):

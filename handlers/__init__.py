@@ -3,10 +3,10 @@
 from handlers.checkpoint_files import load_checkpoint, load_newest
 from handlers.checkpointing import Checkpoints
 from handlers.evaluation import EvaluateEachEpoch
-from handlers.guards import StopOnNonFinite
 from handlers.model_digest import model_sha256
+from handlers.non_finite import StopOnNonFinite
 from handlers.progress import ProgressLine
-from handlers.record import Record, create_run, read_config, update_config
+from handlers.record import RunRecord, create_run, read_config, update_config
 from handlers.report import plot_report
 from handlers.samples import SampleGrids
 from handlers.signals import Interrupted, StopOnSignal
@@ -22,7 +22,7 @@ __all__ = [
     "LearningRate",
     "ModelNorms",
     "ProgressLine",
-    "Record",
+    "RunRecord",
     "SampleGrids",
     "StepMeans",
     "StopOnNonFinite",

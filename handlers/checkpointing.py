@@ -107,7 +107,7 @@ class Checkpoints:
         return self
 
     def start(self, engine: Engine) -> None:
-        """Save, once nothing is in the way: what a kill left goes, a later checkpoint is an error."""
+        """Remove what a kill has left, refuse a directory with a later checkpoint, and save."""
         for path in self.directory.glob(".checkpoint_*.tmp"):
             path.unlink()
         for path in self._files():
@@ -198,7 +198,7 @@ class Checkpoints:
     def _conclude(self, path: Path, iteration: int, best: Best, written: Callable[[], object]) -> None:
         try:
             written()
-        except Exception as error:  # a checkpoint is never worth a run
+        except Exception as error:  # a checkpoint must not end a run
             self._fail(path, error)
             return
         self._saved_at, self._best, self.failure = iteration, best, None

@@ -43,13 +43,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_metrics(directory: str | Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's ``metrics.jsonl``, less any that a kill or a full disk cut off."""
+    """Return the lines of a run's ``metrics.jsonl``, without any that a kill or a full disk cut off."""
     path = Path(directory) / "metrics.jsonl"
     return parse_lines(path.read_text(), path) if path.exists() else []
 
 
 def parse_lines(text: str, path: Path) -> list[dict[str, Any]]:
-    """Return the lines in ``text``, a part of the ``metrics.jsonl`` at ``path``, less any cut off."""
+    """Return the lines in ``text``, a part of the file at ``path``, without any that is cut off."""
     lines = []
     for line in filter(None, text.splitlines()):
         try:

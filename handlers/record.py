@@ -53,7 +53,7 @@ def update_config(directory: str | Path, config: Mapping[str, Any]) -> None:
     _write_json(Path(directory) / "config.json", config)
 
 
-class Record:
+class RunRecord:
     """Write ``metrics.jsonl`` during a run, ``summary.json`` and ``report.png`` at its end.
 
     A line of ``metrics.jsonl`` is one JSON object: ``kind``, ``epoch``, ``iteration`` and, flat, the
@@ -68,7 +68,7 @@ class Record:
     >>> import tempfile
     >>> directory = tempfile.TemporaryDirectory()
     >>> trainer = Engine(lambda engine, batch: None)
-    >>> with Record(directory.name, report=False).attach(trainer):
+    >>> with RunRecord(directory.name, report=False).attach(trainer):
     ...     _ = trainer.run([0] * 10, max_epochs=2)
     >>> json.loads((Path(directory.name) / "summary.json").read_text())["status"]
     'completed'
@@ -95,7 +95,7 @@ class Record:
         self._engine: Engine | None = None
         self._torn = False  # whether the last line may end in its middle
 
-    def attach(self, engine: Engine) -> "Record":
+    def attach(self, engine: Engine) -> "RunRecord":
         """Register on the engine's events and return self."""
         self._engine = engine
         engine.add_event_handler(Events.STARTED, self.drop_later_lines)
@@ -141,7 +141,7 @@ class Record:
         except OSError as error:
             _LOGGER.warning("%s: not recorded (%s)", self.directory, error)
 
-    def __enter__(self) -> "Record":
+    def __enter__(self) -> "RunRecord":
         return self
 
     def __exit__(
@@ -158,13 +158,13 @@ class Record:
         if self.report:
             try:
                 plot_report(self.directory)
-            except Exception as failure:  # a picture is never worth a run
+            except Exception as failure:  # a picture must not end a run
                 _LOGGER.warning("%s: no report was drawn (%s)", self.directory, failure)
 
     def summary(self, status: str, error: BaseException | None = None) -> dict[str, Any]:
         """Return the content of ``summary.json``."""
         if self._engine is None:
-            raise RuntimeError("attach the Record to an engine first")
+            raise RuntimeError("attach the RunRecord to an engine first")
         state = self._engine.state
         timing = None if self.timer is None else self.timer.summary()
         images_per_s = None

@@ -16,7 +16,7 @@ _LOGGER = logging.getLogger(__name__)
 class SampleGrids:
     """Write what a model makes of the same images after every ``every_epochs`` epochs, as a PNG grid.
 
-    ``make_rows()`` returns the columns of the grid, each ``(N, C, H, W)`` in [-1, 1]: input, generated and
+    ``make_columns()`` returns the columns of the grid, each ``(N, C, H, W)`` in [-1, 1]: input, generated and
     real, say; image *i* of each stands in row *i*. It is called under one and the same seed, so that noise
     does not change from epoch to epoch, and the generators are as before when it returns. The files are
     ``epoch_0001.png`` and so on. One that cannot be written is logged; training goes on.
@@ -34,14 +34,14 @@ class SampleGrids:
     def __init__(
         self,
         directory: str | Path,
-        make_rows: Callable[[], list[Tensor]],
+        make_columns: Callable[[], list[Tensor]],
         *,
         every_epochs: int = 1,
         seed: int = 0,
     ) -> None:
         if every_epochs < 1:
             raise ValueError(f"every_epochs must be at least 1, got {every_epochs}")
-        self.directory, self.make_rows = Path(directory), make_rows
+        self.directory, self.make_columns = Path(directory), make_columns
         self.every_epochs, self.seed = every_epochs, seed
 
     def attach(self, engine: Engine) -> "SampleGrids":
@@ -58,7 +58,7 @@ class SampleGrids:
 
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            columns = self.make_rows()
+            columns = self.make_columns()
         images = torch.stack([column.cpu() for column in columns], dim=1).flatten(0, 1)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ class VisdomBoard:
     ``texts`` are asked for what the panes of these titles say. ``metrics`` names those to show
     (default: all that are numbers); ``labels`` gives axis titles, with units: ``{"psnr": "PSNR (dB)"}``.
 
-    With ``directory``, a run directory, a resumed run goes on with the curves that `Record` kept there,
+    With ``directory``, a run directory, a resumed run goes on with the curves that `RunRecord` kept there,
     and the newest image of ``samples/`` is shown. ``environment`` is the name under which Visdom lists the
     run. In a job of several processes, only the first shows anything. Changes are sent once in ``period_s``
     seconds.
@@ -47,7 +47,7 @@ class VisdomBoard:
     ...     board.show_text("verdict", "compute-bound")
     ...     state = trainer.run([1, 2, 3])
 
-    ``optional`` says that a server which never was there is no news; ``username`` and ``password`` are for
+    With ``optional``, a server that never was there is not reported; ``username`` and ``password`` are for
     one that asks for a log-in. ``ValueError`` is raised for a ``url`` that is none.
     """
 
@@ -143,8 +143,8 @@ class VisdomBoard:
         for title, text in self.texts.items():
             try:
                 self.show_text(title, text())
-            except Exception:  # a text is never worth a run
-                _LOGGER.exception("the text %r could not be had", title)
+            except Exception:  # a text must not end a run
+                _LOGGER.exception("the text %r failed", title)
 
     def _log(self, kind: str, engine: Engine) -> None:
         state = engine.state

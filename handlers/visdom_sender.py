@@ -50,7 +50,7 @@ class VisdomSender:
     Rounds come less often where they would take more than a twentieth of a core.
 
     ``url`` is ``http://host:port``; name and password are for servers that ask for a log-in. Proxies of
-    the environment are not used. ``optional`` says that a server which never was there is no news.
+    the environment are not used. With ``optional``, a server that never was there is not reported.
     """
 
     def __init__(

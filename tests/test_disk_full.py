@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from handlers import Checkpoints, Record, load_newest, model_sha256
+from handlers import Checkpoints, RunRecord, load_newest, model_sha256
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def train(disk, *, full_at, free_at, epochs):
     trainer.add_event_handler(
         Events.EPOCH_COMPLETED, lambda: digests.update({trainer.state.iteration: model_sha256(model)})
     )
-    with Record(disk / "run", report=False).attach(trainer) as record:
+    with RunRecord(disk / "run", report=False).attach(trainer) as record:
         record.directory.mkdir()
         Checkpoints(disk / "run" / "checkpoints", {"model": model}).attach(trainer)
         trainer.run([0] * 5, max_epochs=epochs)

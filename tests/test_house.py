@@ -58,7 +58,7 @@ def test_the_exported_names_of_handlers():
         "LearningRate",
         "ModelNorms",
         "ProgressLine",
-        "Record",
+        "RunRecord",
         "SampleGrids",
         "StepMeans",
         "StopOnNonFinite",

@@ -15,7 +15,7 @@ from handlers import (
     FetchComputeTimer,
     LearningRate,
     ProgressLine,
-    Record,
+    RunRecord,
     StepMeans,
     StopOnNonFinite,
 )
@@ -88,7 +88,7 @@ def train(tmp_path, iterations, wrap=lambda step: step, device="cpu"):
     StepMeans().attach(trainer)
     LearningRate(optimizer).attach(trainer)
     StopOnNonFinite().attach(trainer)
-    record = Record(tmp_path, timer=timer, batch_size=8, report=False).attach(trainer)
+    record = RunRecord(tmp_path, timer=timer, batch_size=8, report=False).attach(trainer)
     Checkpoints(tmp_path / "checkpoints", {"model": copy.deepcopy(model)}, every_s=1e9).attach(trainer)
     ProgressLine(metrics={"train/loss": "loss"}, timer=timer).attach(trainer)
     with record, CountSyncs() as syncs, counted_methods() as methods:

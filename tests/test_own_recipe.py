@@ -1,4 +1,4 @@
-"""The recipe of docs/own_recipe.md in a stranger's hands, who has the wheel, what it requires, and no more."""
+"""The recipe of docs/own_recipe.md in the hands of a stranger, who has the wheel and what it requires."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def pip(*args: object, python: Path = Path(sys.executable)) -> None:
 
 @pytest.fixture(scope="session")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a virtual environment with the wheel, and of this one's packages what it requires."""
+    """The interpreter of an environment with the wheel and, of the packages here, those that it requires."""
     folder = tmp_path_factory.mktemp("stranger")
     venv.create(folder / "venv", symlinks=True)
     python = folder / "venv" / "bin" / "python"

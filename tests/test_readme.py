@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from ignite_pipeline.run.options import add_run_options
+
 import run_cifar2
 import run_pix2pix
 
@@ -18,7 +20,10 @@ def test_every_python_block_runs(tmp_path, monkeypatch):
         exec(block, namespace)
 
 
-OPTIONS = {action.dest: action for script in (run_cifar2, run_pix2pix) for action in script.parser()._actions}
+PARSERS = [script.parser() for script in (run_cifar2, run_pix2pix)]
+for parser in PARSERS:
+    add_run_options(parser)
+OPTIONS = {action.dest: action for parser in PARSERS for action in parser._actions}
 
 
 @pytest.mark.parametrize("action", OPTIONS.values(), ids=OPTIONS)

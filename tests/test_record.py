@@ -7,7 +7,7 @@ from ignite.engine import Engine, Events
 from PIL import Image
 from torch import nn
 
-from handlers import FetchComputeTimer, Record, create_run, model_sha256, plot_report, read_config
+from handlers import FetchComputeTimer, RunRecord, create_run, model_sha256, plot_report, read_config
 from handlers.files import read_metrics
 
 
@@ -24,7 +24,7 @@ def trainer_with(directory, *, epochs=2, fail_at=None, error=None, **options):
         Events.EPOCH_COMPLETED,
         lambda: trainer.state.metrics.update({"val/accuracy": scores[trainer.state.epoch - 1]}),
     )
-    record = Record(directory, every_iters=2, best="val/accuracy", report=False, **options).attach(trainer)
+    record = RunRecord(directory, every_iters=2, best="val/accuracy", report=False, **options).attach(trainer)
     with record:
         trainer.run([0] * 3, max_epochs=epochs)
     return trainer
@@ -35,7 +35,7 @@ def summary(directory):
 
 
 def test_a_line_that_was_cut_off_does_not_swallow_the_next(tmp_path, monkeypatch):
-    record = Record(tmp_path)
+    record = RunRecord(tmp_path)
     real_open = open
 
     class Full:
@@ -117,7 +117,7 @@ def test_a_resumed_run_tells_nothing_twice(tmp_path):
     trainer.add_event_handler(
         Events.EPOCH_COMPLETED, lambda: trainer.state.metrics.update({"val/accuracy": 0.75})
     )
-    with Record(cut, every_iters=2, report=False).attach(trainer):
+    with RunRecord(cut, every_iters=2, report=False).attach(trainer):
         trainer.run([0] * 3, max_epochs=2)
     assert [json.dumps(line)[:60] for line in read_metrics(cut)] == [
         json.dumps(line)[:60] for line in read_metrics(whole)
@@ -139,7 +139,7 @@ def test_a_folder_that_vanishes_does_not_stop_the_run(tmp_path, caplog):
         Events.ITERATION_COMPLETED(once=1), lambda: (directory / "metrics.jsonl").unlink()
     )
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: directory.rmdir())
-    with caplog.at_level(logging.WARNING), Record(directory, every_iters=1).attach(trainer):
+    with caplog.at_level(logging.WARNING), RunRecord(directory, every_iters=1).attach(trainer):
         assert trainer.run([0] * 3).iteration == 3
     assert "not recorded" in caplog.text
 

@@ -89,7 +89,7 @@ def test_a_run_cut_short_goes_on_as_if_it_had_not_been(image_tree, undisturbed, 
     assert untimed(directory) == untimed(undisturbed)
 
 
-def test_resuming_a_run_that_is_done_changes_nothing_but_mends_its_summary(undisturbed, tmp_path):
+def test_resuming_a_run_that_is_done_changes_nothing_but_writes_its_summary_again(undisturbed, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(undisturbed, directory)
     before = summary(directory)

@@ -6,9 +6,9 @@ from PIL import Image
 from handlers import SampleGrids
 
 
-def run(directory, make_rows, *, epochs=4, **options):
+def run(directory, make_columns, *, epochs=4, **options):
     trainer = Engine(lambda engine, batch: torch.rand(()).item())
-    SampleGrids(directory, make_rows, **options).attach(trainer)
+    SampleGrids(directory, make_columns, **options).attach(trainer)
     return trainer.run([0, 0], max_epochs=epochs)
 
 

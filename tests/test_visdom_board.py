@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from PIL import Image
 from torch import nn
 
-from handlers import EvaluateEachEpoch, Record, StepMeans, VisdomBoard, model_sha256
+from handlers import EvaluateEachEpoch, RunRecord, StepMeans, VisdomBoard, model_sha256
 from handlers.visdom_windows import safe_name
 
 from visdom_process import VisdomProcess, answering_server, hung_server, unused_port
@@ -130,7 +130,7 @@ def test_a_text_that_cannot_be_had_is_logged_and_the_run_goes_on(caplog):
     )
     with board.attach(trainer):
         assert trainer.run([0]).epoch == 1
-    assert "the text 'bad' could not be had" in caplog.text
+    assert "the text 'bad' failed" in caplog.text
 
 
 def test_a_board_may_be_opened_again_after_it_gave_up(server):
@@ -150,7 +150,7 @@ def test_a_resumed_run_goes_on_with_its_curves(server, tmp_path):
     def run(trainer_epochs, directory, start=0):
         trainer = Engine(lambda engine, batch: {"loss": torch.tensor(float(engine.state.iteration))})
         StepMeans(every_iters=1).attach(trainer)
-        record = Record(directory, every_iters=1, report=False).attach(trainer)
+        record = RunRecord(directory, every_iters=1, report=False).attach(trainer)
         board = VisdomBoard(
             server.url, environment="a-run", directory=directory, every_iters=1, period_s=0.05
         )

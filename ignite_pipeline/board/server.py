@@ -95,7 +95,7 @@ def _assemble(directory: Path) -> None:
         (directory / place).parent.mkdir(exist_ok=True)
         (directory / place).write_bytes(content)
     page = directory / "index.html"
-    page.write_text(_mend(page.read_text(), directory))
+    page.write_text(_adapted(page.read_text(), directory))
 
 
 def _fetch(package: str, file: str) -> bytes:
@@ -128,8 +128,8 @@ def _fetch(package: str, file: str) -> bytes:
                 ) from error
 
 
-def _mend(page: str, directory: Path) -> str:
-    """Return Visdom's page less what is not there, its style sheet named in a way that any tornado takes."""
+def _adapted(page: str, directory: Path) -> str:
+    """Return Visdom's page without what is not there, its style sheet named as any tornado takes it."""
     page = page.replace(
         '{{ static_url("../user/style.css") }}',
         "{{ handler.settings['static_url_prefix'] }}../user/style.css",

@@ -22,7 +22,7 @@ from handlers import (
     FetchComputeTimer,
     ModelNorms,
     ProgressLine,
-    Record,
+    RunRecord,
     StopOnNonFinite,
     StopOnSignal,
     read_config,
@@ -73,7 +73,7 @@ class Best:
 @dataclass(frozen=True)
 class _Attached:
     save: Mapping[str, Stateful]
-    record: Record
+    record: RunRecord
     checkpoints: Checkpoints
     workers: AutoWorkers | None
     evaluators: Sequence[Engine]
@@ -203,7 +203,7 @@ class Run:
             optimizer=next((thing for thing in save.values() if isinstance(thing, Optimizer)), None),
         )
         score, maximize = (best.metric, best.maximize) if best is not None else (None, True)
-        record = Record(
+        record = RunRecord(
             directory,
             timer=timer,
             batch_size=batch_size,
