@@ -103,12 +103,16 @@ def first_batch_ms(batches_from: Callable[[int], Batches], size: int) -> float:
 
 
 def ns_an_index(batches_from: Callable[[int], Batches], size: int, most: int) -> float:
-    """Return how long an index takes on average, over a whole epoch or ``most`` of its indices."""
-    count = min(size, most) // BATCH
+    """Return how long an index takes on average, over a whole epoch or ``most`` of its indices.
+
+    Short epochs are drawn several times.
+    """
+    count, times = min(size, most) // BATCH, max(1, 10**5 // size)
     start = time.perf_counter()
-    for _ in islice(batches_from(0), count):
-        pass
-    return 1e9 * (time.perf_counter() - start) / (count * BATCH)
+    for _ in range(times):
+        for _ in islice(batches_from(0), count):
+            pass
+    return 1e9 * (time.perf_counter() - start) / (times * count * BATCH)
 
 
 def peak_mib(name: str, size: int) -> float:
@@ -157,6 +161,8 @@ def main() -> None:
     print(f"batches of {BATCH} indices; median (least to largest) of {options.rounds} rounds\n")
     print("| indices | | first batch, ms | an epoch, ns an index | peak memory, MiB |\n|---|---|---|---|---|")
     for size in options.sizes:
+        for name in ROWS[size]:
+            first_batch_ms(prepared(name, 10**4), 10**4)  # not what is imported on first use
         makers = {name: prepared(name, size) for name in ROWS[size]}
         first: dict[str, list[float]] = {name: [] for name in makers}
         each: dict[str, list[float]] = {name: [] for name in makers}
@@ -168,13 +174,18 @@ def main() -> None:
                     each[name].append(ns_an_index(batches_from, size, most))
         makers.clear()  # the weights leave the memory to the processes
         for name in first:
-            times = f"{spread(first[name], '.3g')} | {spread(each[name], '.3g')}"
-            print(f"| {size:,} | {name} | {times} | {peak_mib(name, size):,.3g} |", flush=True)
+            times = f"{spread(first[name])} | {spread(each[name])}"
+            print(f"| {size:,} | {name} | {times} | {short(peak_mib(name, size))} |", flush=True)
 
 
-def spread(values: list[float], form: str) -> str:
+def spread(values: list[float]) -> str:
     """Return median, least and largest."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+    return f"{short(statistics.median(values))} ({short(min(values))} to {short(max(values))})"
+
+
+def short(value: float) -> str:
+    """Return a number to three digits."""
+    return f"{float(f'{value:.3g}'):,g}"
 
 
 if __name__ == "__main__":

@@ -288,7 +288,7 @@ def test_a_worker_that_is_killed_is_named_with_its_sample(tmp_path):
             run.train_loader(Points(), batch_size=4)
             return loader
 
-    with pytest.raises(RuntimeError, match=r"DataLoader worker .*loading samples \[7\]"):
+    with pytest.raises(RuntimeError, match=r"a worker died \(.*\); the workers were loading samples \[7\]"):
         Dying()(tmp_path / "run")
 
 

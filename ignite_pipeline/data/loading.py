@@ -13,7 +13,7 @@ from ignite.engine import Engine
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from ignite_pipeline.data.position_keyed import Collate, PositionKeyed
+from ignite_pipeline.data.position_keyed import BadSample, Collate, PositionKeyed
 from ignite_pipeline.data.position_sampler import BatchKey, PositionSampler
 from ignite_pipeline.seeding import EVALUATION_STREAM, position_seed
 
@@ -128,13 +128,15 @@ def evaluation_loader(
 
 
 @contextmanager
-def naming_samples(trainer: Engine) -> Iterator[None]:
-    """Say which samples were at work when a worker was killed: the signal may be noticed anywhere."""
+def naming_samples(engine: Engine) -> Iterator[None]:
+    """Say which samples the workers were loading when one of them was killed while the engine ran inside."""
     try:
         yield
-    except RuntimeError as error:
-        loader = trainer.state.dataloader
+    except (RuntimeError, OSError, EOFError) as error:
+        # The signal of its end may come anywhere, and what it was about to hand over breaks off.
+        worker_died = "DataLoader worker" in str(error) or isinstance(error, ConnectionError | EOFError)
+        loader = engine.state.dataloader
         at_work = loader.dataset.at_work() if isinstance(loader, EndlessLoader) else []
-        if not at_work or "DataLoader worker" not in str(error):
+        if isinstance(error, BadSample) or not at_work or not worker_died:
             raise
-        raise RuntimeError(f"{error} (the workers were loading samples {at_work})") from error
+        raise RuntimeError(f"a worker died ({error}); the workers were loading samples {at_work}") from error

@@ -9,7 +9,8 @@ require_our_handlers()
 
 from ignite_pipeline.command_line import Parser, number  # noqa: E402
 from ignite_pipeline.errors import BadInput  # noqa: E402
+from ignite_pipeline.run.given import Best  # noqa: E402
 from ignite_pipeline.run.launch import launch  # noqa: E402
-from ignite_pipeline.run.session import Best, Run  # noqa: E402
+from ignite_pipeline.run.session import Run  # noqa: E402
 
 __all__ = ["BadInput", "Best", "Parser", "Run", "launch", "number"]

@@ -1,12 +1,13 @@
 """The directory of a run: new or resumed, locked, with a ``config.json`` that says what was asked for."""
 
+import argparse
 import inspect
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import torch
 from handlers import create_run, load_newest, read_config, update_config
 from handlers.lock import lock_run
 from handlers.record import refuse_existing_run
+from ignite_pipeline.command_line import say
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.run.options import kept_options, options_as_text
 
 
 class RunDirectory:
@@ -85,22 +88,37 @@ class RunDirectory:
                     return
 
     def begin(
-        self, config: Mapping[str, Any], session: Mapping[str, Any], *, recipe: Callable[..., object] | None
+        self,
+        options: argparse.Namespace,
+        dataset: Mapping[str, Any],
+        notices: Sequence[str],
+        *,
+        recipe: Callable[..., object] | None,
     ) -> None:
         """Write ``config.json``, or note in it that the run is resumed.
 
-        ``config`` is what the recipe has decided, ``session`` what holds from now on. Raises `BadInput` if a
-        run that is resumed has other data.
+        Raises `BadInput` if a run that is resumed has other data.
         """
+        kept = {**kept_options(options), "resume": None, "output": os.path.abspath(self.path)}
+        config = {
+            "options": kept,
+            "options_as_text": options_as_text(options),
+            "dataset": dataset,
+            "notices": notices,
+        }
         session = {
             "from_iteration": self.iteration,
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            **session,
+            "num_workers": options.num_workers,
+            "device": options.device,
             "torch": torch.__version__,
         }
         if self.resumed:
             before = read_config(self.path)
-            _require_same_data(self.path, before["dataset"], config["dataset"])
+            _require_same_data(self.path, before["dataset"], dataset)
+            if before["options"].get("device") != options.device:
+                began_on = before["options"].get("device")
+                say(f"--device {options.device}, not {began_on}: bits may differ from here on")
             sessions = [*before.get("sessions", []), session]
             update_config(self.path, {**before, **config, "sessions": sessions})
             return

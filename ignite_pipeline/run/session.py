@@ -1,13 +1,12 @@
 """A run: what a recipe asks for its loaders, its place on a device, and its handlers in their order."""
 
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,37 +36,14 @@ from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.run.auto_workers import AutoWorkers
 from ignite_pipeline.run.directory import RunDirectory
 from ignite_pipeline.run.first_iteration import UnsavedState
+from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.live_board import require_board, showing
-from ignite_pipeline.run.options import kept_options, options_as_text
+from ignite_pipeline.run.options import kept_options
 from ignite_pipeline.run.outcome import description_of, say_how_it_went
 from ignite_pipeline.run.saved_objects import objects_to_save
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic, require_position
 
-
-class Handler(Protocol):
-    """Anything that attaches itself to an engine."""
-
-    def attach(self, engine: Engine) -> Any:
-        """Register on the engine's events."""
-
-
-class Described(Protocol):
-    """Data that can say what it is; ``notice`` in the description is told to the user."""
-
-    def describe(self) -> dict[str, Any]:
-        """Return ``name``, ``train`` and ``val`` (counts), ``sha256`` and, if there is one, ``notice``."""
-
-
-Data = TypeVar("Data", bound=Described)
 Module = TypeVar("Module", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Best:
-    """The metric that decides which checkpoint is the best, and whether more of it is better."""
-
-    metric: str
-    maximize: bool = True
 
 
 @dataclass(frozen=True)
@@ -279,21 +255,7 @@ class Run:
 
     def _begin(self) -> None:
         """Write down what is about to happen: from here on there is a run."""
-        options = {**kept_options(self.options), "resume": None, "output": os.path.abspath(self.directory)}
-        if self._directory.resumed:
-            began_on = read_config(self.directory)["options"].get("device")
-            if began_on != options["device"]:
-                say(f"--device {options['device']}, not {began_on}: bits may differ from here on")
-        self._directory.begin(
-            {
-                "options": options,
-                "options_as_text": options_as_text(self.options),
-                "dataset": self._description,
-                "notices": self.notices,
-            },
-            {"num_workers": options["num_workers"], "device": options["device"]},
-            recipe=self._recipe,
-        )
+        self._directory.begin(self.options, self._description or {}, self.notices, recipe=self._recipe)
         say_loudly((self._description or {}).get("notice"))
         for notice in self.notices:
             say_loudly(notice)
