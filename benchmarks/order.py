@@ -4,7 +4,8 @@ python benchmarks/order.py               # make bench
 
 Each hands out batches of indices as lists. The first batch is one from the middle of an epoch: what it takes
 is what resuming there costs. An epoch of ours is timed over 10 million indices at most: none costs more than
-another. Memory is the most that is held at a time, beside the weights: the growth of a process of its own or
+another. Times are those of one thread on the processor, which other processes do not disturb: nothing here
+waits. Memory is the most that is held at a time, beside the weights: the growth of a process of its own or
 what tracemalloc counts (NumPy and Python), whichever is more.
 """
 
@@ -97,9 +98,9 @@ def prepared(name: str, size: int) -> Callable[[int], Batches]:
 
 def first_batch_ms(batches_from: Callable[[int], Batches], size: int) -> float:
     """Return how long the batch in the middle of an epoch takes."""
-    start = time.perf_counter()
+    start = time.process_time()
     next(batches_from(size // BATCH // 2))
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (time.process_time() - start)
 
 
 def ns_an_index(batches_from: Callable[[int], Batches], size: int, most: int) -> float:
@@ -108,11 +109,11 @@ def ns_an_index(batches_from: Callable[[int], Batches], size: int, most: int) ->
     Short epochs are drawn several times.
     """
     count, times = min(size, most) // BATCH, max(1, 10**5 // size)
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(times):
         for _ in islice(batches_from(0), count):
             pass
-    return 1e9 * (time.perf_counter() - start) / (times * count * BATCH)
+    return 1e9 * (time.process_time() - start) / (times * count * BATCH)
 
 
 def peak_mib(name: str, size: int) -> float:
@@ -158,6 +159,7 @@ def main() -> None:
         print(peak_mib_here(options.memory_of, options.size))
         return
 
+    torch.set_num_threads(1)
     print(f"batches of {BATCH} indices; median (least to largest) of {options.rounds} rounds\n")
     print("| indices | | first batch, ms | an epoch, ns an index | peak memory, MiB |\n|---|---|---|---|---|")
     for size in options.sizes:

@@ -10,6 +10,7 @@ Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks"
 import argparse
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from ignite.engine import Engine
@@ -106,7 +107,7 @@ def build_optimizer(
 
     def factor(iteration: int) -> float:
         decayed = max(0, iteration // epoch_length - options.epochs + 1)
-        return 1 - decayed / (options.decay_epochs + 1)
+        return 1.0 - float(decayed / (options.decay_epochs + 1))
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
@@ -131,13 +132,13 @@ def train(run: Run) -> None:
     discriminator = run.place(PatchDiscriminator(6, norm=options.norm))
     optimizer_g, schedule_g = build_optimizer(generator, options, len(loader))
     optimizer_d, schedule_d = build_optimizer(discriminator, options, len(loader))
-    networks = {"generator": generator, "discriminator": discriminator}
-    optimizers = {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d}
     split = SplitPair()
     trainer = Engine(
         gan_step(
-            *networks.values(),
-            *optimizers.values(),
+            generator,
+            discriminator,
+            optimizer_g,
+            optimizer_d,
             adversarial_loss=LOSSES[options.gan_loss],
             reconstruction_weight=options.lambda_l1,
             penalty_weight=GRADIENT_PENALTY if options.gan_loss == "wasserstein" else 0.0,
@@ -153,21 +154,30 @@ def train(run: Run) -> None:
     )
     attach_metrics(evaluator, run.device)
 
-    def sample() -> list[Tensor]:
-        source, target = split(data.val.pairs[:SAMPLES].to(run.device))
-        with inference_mode_of(generator, options.inference), run.compute.autocast():
-            fake = torch.cat([generator(image.unsqueeze(0)).float() for image in source])
-        return [source, fake, target]
-
+    samples = partial(translations, run, generator, *split(data.val.pairs[:SAMPLES].to(run.device)))
     run.attach(
         trainer,
         measure=[StepMeans(), LearningRate(optimizer_g)],
-        evaluate=[EvaluateEachEpoch(evaluator, validation), SampleGrids(run.directory / "samples", sample)],
-        save={**networks, **optimizers, "schedule_g": schedule_g, "schedule_d": schedule_d},
+        evaluate=[EvaluateEachEpoch(evaluator, validation), SampleGrids(run.directory / "samples", samples)],
+        save={
+            "generator": generator,
+            "discriminator": discriminator,
+            "optimizer_g": optimizer_g,
+            "optimizer_d": optimizer_d,
+            "schedule_g": schedule_g,
+            "schedule_d": schedule_d,
+        },
         best=Best("val/l1", maximize=False),
         show=SHOWN,
     )
     run.train(trainer, loader, epochs=options.epochs + options.decay_epochs)
+
+
+def translations(run: Run, generator: nn.Module, source: Tensor, target: Tensor) -> list[Tensor]:
+    """Return columns of images: ``source``, what the generator makes of each, and ``target``."""
+    with inference_mode_of(generator, run.options.inference), run.compute.autocast():
+        fake = torch.cat([generator(image.unsqueeze(0)).float() for image in source])
+    return [source, fake, target]
 
 
 def attach_metrics(evaluator: Engine, device: torch.device) -> None:

@@ -62,7 +62,9 @@ def front_end() -> Path:
     try:
         directory = cache_directory() / f"visdom-{version('visdom')}"
     except PackageNotFoundError:
-        raise BadInput("a board needs the package visdom: pip install 'ignite_pipeline[visdom]'") from None
+        raise BadInput(
+            "a board needs the package visdom, the extra [visdom]: the README says how to install it"
+        ) from None
     if not _is_complete(directory):
         print(f"Fetching Visdom's front end, once, into {directory}", file=sys.stderr, flush=True)
         try:

@@ -4,6 +4,8 @@
 """
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -139,4 +141,7 @@ def naming_samples(engine: Engine) -> Iterator[None]:
         at_work = loader.dataset.at_work() if isinstance(loader, EndlessLoader) else []
         if isinstance(error, BadSample) or not at_work or not worker_died:
             raise
+        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+            # Else torch's handler raises once more, while the caller writes down how the run has ended.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise RuntimeError(f"a worker died ({error}); the workers were loading samples {at_work}") from error

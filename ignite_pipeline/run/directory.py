@@ -172,6 +172,9 @@ def git_revision(recipe: Callable[..., object] | None) -> str | None:
         return None
     command = ["git", "-C", os.path.dirname(os.path.abspath(file)), "describe", "--always", "--dirty"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+        # Not that of a hook or an alias which calls this.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5, env=environment)
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
