@@ -1,10 +1,15 @@
 """The rules of the house that no type checker sees."""
 
+import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import handlers
+from ignite_pipeline import run
 
 ROOT = Path(handlers.__file__).parent.parent
 
@@ -47,6 +52,64 @@ def test_the_core_knows_neither_handlers_nor_what_joins_the_two():
     assert len(names) > 5
     above = {"handlers", "ignite_pipeline.run", "ignite_pipeline.board", "ignite_pipeline.profiling"}
     assert not above & imported_by(names)
+
+
+# What each may import, besides itself. Nothing imports in a circle, then.
+MAY_IMPORT = {
+    "handlers": set(),
+    "core": set(),
+    "board": {"core", "handlers"},
+    "run": {"core", "handlers", "board"},
+    "profiling": {"core", "handlers", "run"},
+}
+
+
+def room_of(module: str) -> str | None:
+    """Return the room that a module of ours is in."""
+    package, _, rest = module.partition(".")
+    if package != "ignite_pipeline":
+        return "handlers" if package == "handlers" else None
+    return rest.split(".")[0] if rest.split(".")[0] in MAY_IMPORT else "core"
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def test_every_room_imports_only_what_stands_below_it():
+    for path in [*ROOT.glob("handlers/*.py"), *ROOT.glob("ignite_pipeline/**/*.py")]:
+        room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        found = {room_of(name) for name in imports_of(path)} - {None, room}
+        assert found <= MAY_IMPORT[room], path
+
+
+@pytest.mark.parametrize("package", ["handlers", "ignite_pipeline"])
+def test_no_two_modules_import_each_other(package):
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in ROOT.glob(f"{package}/**/*.py")
+    }
+    graph = {name: imports_of(path) & paths.keys() for name, path in paths.items()}
+    tuple(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+@pytest.mark.parametrize("script", ["run_cifar2", "run_pix2pix"])
+def test_the_recipe_of_a_script_can_be_read_at_once(script):
+    tree = ast.parse((ROOT / "scripts" / f"{script}.py").read_text())
+    (train,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "train"]
+    assert train.end_lineno - train.lineno + 1 <= 60
+    assert not [name for name in imports_of(ROOT / "scripts" / f"{script}.py") if name.startswith("run_")]
+
+
+def test_the_exported_names_of_run():
+    assert run.__all__ == ["BadInput", "Best", "Parser", "Run", "launch", "number"]
 
 
 def test_the_exported_names_of_handlers():
@@ -173,13 +236,14 @@ PUBLIC = {
     "run.auto_workers": ["AutoWorkers"],
     "run.directory": ["RunDirectory", "git_revision"],
     "run.first_iteration": ["UnsavedState"],
+    "run.given": ["Best", "Described", "Handler"],
     "run.launch": ["launch"],
     "run.live_board": ["require_board", "showing"],
     "run.options": ["add_run_options", "kept_options", "options_as_text", "parse_options", "stored_options"],
     "run.outcome": ["description_of", "say_how_it_went"],
     "run.processes": ["require_single_process"],
     "run.saved_objects": ["objects_to_save"],
-    "run.session": ["Best", "Described", "Handler", "Run"],
+    "run.session": ["Run"],
     "seeding": ["ReseedEachIteration", "make_deterministic", "position_seed", "require_position", "seeded"],
     "steps": ["accuracy", "evaluation_step", "supervised_step"],
 }

@@ -213,7 +213,9 @@ MISTAKES = {
     "--epochs 0": "argument --epochs: must be a whole number at least 1, got 0",
     "--samples 3": "--samples must be even, for two classes of one size, got 3",
     "--resume undisturbed --noise 0.1": "--noise 0.1 contradicts the run in undisturbed, which has 0.5",
-    "--visdom serve": "a board needs the package visdom, the extra [visdom]: the README says how to install it",
+    "--visdom serve": (
+        "a board needs the package visdom, the extra [visdom]: the README says how to install it"
+    ),
 }
 
 
