@@ -44,14 +44,19 @@ def ours(size: int, first: int, weights: Tensor | None = None) -> Batches:
 def randperm(size: int, first: int) -> Batches:
     """Yield the parts of a permutation: the least that an order which is drawn whole can cost."""
     order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
-    return (rows.tolist() for rows in order[first * BATCH :].split(BATCH))
+    return parts(order, first)
+
+
+def parts(order: Tensor, first: int) -> Batches:
+    """Yield the batches of an order; not by ``split``, which makes all of its parts at once."""
+    return (order[start : start + BATCH].tolist() for start in range(first * BATCH, len(order), BATCH))
 
 
 def multinomial(size: int, first: int, weights: Tensor) -> Batches:
     """Yield the parts of as many draws with replacement as there are weights."""
     generator = torch.Generator().manual_seed(0)
     order = torch.multinomial(weights, size, replacement=True, generator=generator)
-    return (rows.tolist() for rows in order[first * BATCH :].split(BATCH))
+    return parts(order, first)
 
 
 def skipped(sampler: Sampler[int], first: int) -> Batches:

@@ -307,6 +307,23 @@ def test_a_worker_that_is_killed_is_named_with_its_sample(tmp_path):
     assert summary(tmp_path / "run")["status"] == "failed"
 
 
+def test_samples_that_cannot_be_read_are_replaced_by_position_if_one_asks_for_it(tmp_path, capsys):
+    class Rotten(Points):
+        def __getitem__(self, index):
+            if index in (3, 30):
+                raise OSError("rotten")
+            return super().__getitem__(index)
+
+    class WithRotten(Recipe):
+        data = Rotten
+
+    with pytest.raises(RuntimeError, match=r"sample 30? of the data set: OSError: rotten"):
+        WithRotten()(tmp_path / "stopped")
+    assert_exact(WithRotten, tmp_path, "--on-bad-sample", "skip")
+    words = "2 samples could not be read, and others stood in for them: 3, 30"
+    assert capsys.readouterr().err.count(words) == 3
+
+
 def test_a_defect_keeps_its_traceback_and_what_a_user_can_correct_does_not(tmp_path, capsys):
     class Defect(Recipe):
         def data(self):

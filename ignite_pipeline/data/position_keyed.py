@@ -51,12 +51,10 @@ class PositionKeyed(Dataset[Any]):
                 " such as Hugging Face datasets (not streaming), array_record, litdata or LMDB"
             )
         self.dataset, self.seed, self.collate_fn = dataset, seed, collate_fn
-        innermost = _innermost(dataset)
-        # Every Subset has __getitems__, but it loops over samples where the data set inside has none.
-        self._takes_batches = hasattr(innermost, "__getitems__")
+        self._takes_batches = takes_batches(dataset)
         if skip_bad and self._takes_batches:
             raise ValueError("skip_bad needs a data set that is read sample by sample, without __getitems__")
-        self._deterministic = getattr(innermost, "deterministic", False)
+        self._deterministic = getattr(_innermost(dataset), "deterministic", False)
         # A byte for each sample, shared with the workers; None where a bad one stops everything.
         size = len(dataset)  # type: ignore[arg-type]
         self._bad = torch.zeros(size, dtype=torch.uint8).share_memory_() if skip_bad else None
@@ -126,6 +124,12 @@ class PositionKeyed(Dataset[Any]):
         if self._deterministic:
             return nullcontext()
         return seeded(position_seed(self.seed, *position))
+
+
+def takes_batches(dataset: Dataset[Any]) -> bool:
+    """Return whether a data set gives whole batches, with ``__getitems__`` of its own."""
+    # Every Subset has it, but loops over samples where the data set inside has none.
+    return hasattr(_innermost(dataset), "__getitems__")
 
 
 def _in_words(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from ignite_pipeline.command_line import say
+from ignite_pipeline.data.loading import EndlessLoader
 
 
 def description_of(dataset: Dataset[Any]) -> dict[str, Any]:
@@ -17,6 +18,14 @@ def description_of(dataset: Dataset[Any]) -> dict[str, Any]:
         "train": len(dataset),  # type: ignore[arg-type]
         "sha256": digest() if callable(digest) else None,
     }
+
+
+def say_replaced_samples(loader: object) -> None:
+    """Say which samples a loader could not read and has replaced by others, if there are any."""
+    bad = loader.dataset.bad_indices if isinstance(loader, EndlessLoader) else []
+    if bad:
+        shown = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
+        say(f"{len(bad)} samples could not be read, and others stood in for them: {shown}")
 
 
 def say_how_it_went(directory: Path) -> None:

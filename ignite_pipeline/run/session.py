@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from handlers import (
     Checkpoints,
-    EvaluateEachEpoch,
     FetchComputeTimer,
     ModelNorms,
     ProgressLine,
@@ -31,6 +30,7 @@ from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute, resolve_device, resolve_precision, to_device
 from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader, naming_samples
 from ignite_pipeline.data.own_randomness import keeps_random_state
+from ignite_pipeline.data.position_keyed import takes_batches
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.run.auto_workers import AutoWorkers
@@ -39,7 +39,7 @@ from ignite_pipeline.run.first_iteration import UnsavedState
 from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.live_board import require_board, showing
 from ignite_pipeline.run.options import kept_options
-from ignite_pipeline.run.outcome import description_of, say_how_it_went
+from ignite_pipeline.run.outcome import description_of, say_how_it_went, say_replaced_samples
 from ignite_pipeline.run.saved_objects import objects_to_save
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic, require_position
 
@@ -122,7 +122,11 @@ class Run:
             dataset,
             batch_size=batch_size,
             seed=self.options.seed,
-            **{"pin_memory": self.device.type == "cuda", **options},
+            **{
+                "pin_memory": self.device.type == "cuda",
+                "skip_bad": self.options.on_bad_sample == "skip" and not takes_batches(dataset),
+                **options,
+            },
         )
         num_workers = 0 if self.options.num_workers == "auto" else self.options.num_workers
         loader = self._make_loader(num_workers=num_workers, start_iteration=self.iteration)
@@ -168,7 +172,8 @@ class Run:
         options, timer, directory = self.options, self.timer, self.directory
         batch_size = self._loader.batch_sampler.batch_size
         models = [thing for thing in save.values() if isinstance(thing, nn.Module)]
-        evaluators = [handler.evaluator for handler in evaluate if isinstance(handler, EvaluateEachEpoch)]
+        within = [getattr(handler, "evaluator", None) for handler in evaluate]
+        evaluators = [evaluator for evaluator in within if isinstance(evaluator, Engine)]
         workers = None
         if options.num_workers == "auto" and self._make_loader is not None:
             workers = AutoWorkers(self._make_loader, iterations=0, on_decision=self._note_workers)
@@ -251,6 +256,7 @@ class Run:
         with record, board, stop, naming_samples(trainer):
             if trainer.state.iteration < iterations:
                 trainer.run(loader, max_iters=iterations, epoch_length=len(loader))
+        say_replaced_samples(trainer.state.dataloader)
         say_how_it_went(self.directory)
 
     def _begin(self) -> None:
