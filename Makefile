@@ -4,8 +4,9 @@ BIN := .venv/bin
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip install --disable-pip-version-check
 
 KILLS ?= 50
+OLDEST_PYTHON ?= python3.10
 
-.PHONY: setup cifar2 pix2pix test lint bench quick-bench torture
+.PHONY: setup cifar2 pix2pix test test-oldest lint bench quick-bench torture
 
 setup: .venv/installed
 
@@ -33,6 +34,14 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest $(ARGS)
+
+# With the oldest versions that setup.cfg allows: all that trains, without what takes minutes.
+test-oldest:
+	test -x .venv-oldest/bin/python || $(OLDEST_PYTHON) -m venv .venv-oldest
+	PIP_CONSTRAINT=constraints-oldest.txt PIP_BUILD_CONSTRAINT=constraints-oldest.txt \
+	  .venv-oldest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	.venv-oldest/bin/pytest $(addprefix --ignore tests/test_, torture.py board_in_browser.py board.py visdom_board.py \
+	  own_recipe.py profile_data.py disk_full.py run_pix2pix.py bad_input.py) $(ARGS)
 
 # Kill real runs KILLS times, at random moments, and compare them with undisturbed ones.
 torture: setup

@@ -173,7 +173,7 @@ def lightning_switched_off(iterations: int) -> float:
 
     step = EmptyStep(iterations)
 
-    class Module(lightning.LightningModule):  # type: ignore[misc, unused-ignore]  # may not be installed
+    class Module(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.automatic_optimization = False
@@ -207,7 +207,7 @@ def torchtnt_switched_off(iterations: int) -> float:
 
     step = EmptyStep(iterations)
 
-    class Unit(TrainUnit[int]):  # type: ignore[misc, unused-ignore]  # may not be installed
+    class Unit(TrainUnit[int]):
         def train_step(self, state: State, data: int) -> None:
             step(None, data)
 

@@ -154,7 +154,7 @@ def lightning(directory: Path, *, workers: int, resume: bool, fate: Fate, keep: 
 
     model, optimizer = model_and_optimizer()
 
-    class Module(L.LightningModule):  # type: ignore[misc, unused-ignore]  # may not be installed
+    class Module(L.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.model = model

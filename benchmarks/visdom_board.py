@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -47,7 +47,7 @@ def nobody() -> Iterator[str]:
     yield f"http://localhost:{unused_port()}"
 
 
-SERVERS = {
+SERVERS: dict[str, Callable[[], AbstractContextManager[str]]] = {
     "well": well,
     "not there": nobody,
     "hung": hung_server,
