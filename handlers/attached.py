@@ -37,7 +37,9 @@ def put_first(engine: Engine, event: Enum) -> bool:
 def step_of(engine: Engine) -> Callable[[Engine, Any], Any]:
     """Return the step function that an engine was made with.
 
-    >>> step_of(Engine(print)) is print
+    >>> def step(engine, batch):
+    ...     return batch
+    >>> step_of(Engine(step)) is step
     True
     """
     return engine._process_function

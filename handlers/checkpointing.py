@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from torch import Tensor
@@ -177,7 +178,7 @@ class Checkpoints:
                     "config": self.config,
                     "metrics": scalars(engine.state.metrics),
                     "best": best,
-                    "objects": {name: unwrapped(it).state_dict() for name, it in self.objects.items()},
+                    "objects": {name: state_of(it) for name, it in self.objects.items()},
                 }
                 if self.background:
                     self._written = self._pool.submit(self._write, path, _copied(content))
@@ -234,27 +235,54 @@ class Checkpoints:
         for name, thing in self.objects.items():
             try:
                 unwrapped(thing).load_state_dict(payload["objects"][name])
-            except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            except (RuntimeError, KeyError, ValueError) as error:
                 raise UnusableRun(f"the checkpoint's {name} does not fit this run's ({error})") from error
-        self._restore_again_inside_the_epoch(engine, payload["objects"])
+        self._restore_again_once_started(engine, payload["objects"])
         engine.load_state_dict(payload["engine"])
         engine.state.metrics.update(payload["metrics"])
         self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
         self._saved_at = engine.state.iteration
 
-    def _restore_again_inside_the_epoch(self, engine: Engine, states: Mapping[str, Any]) -> None:
-        # An Ignite metric resets itself as an epoch starts, also where a run goes on in the middle of one.
-        metrics = {name: thing for name, thing in self.objects.items() if isinstance(thing, Metric)}
+    def _restore_again_once_started(self, engine: Engine, states: Mapping[str, Any]) -> None:
+        # Ignite's metrics and some of its handlers reset themselves as a run or an epoch starts, also where
+        # the run goes on.
+        ignites = {
+            name: thing
+            for name, thing in self.objects.items()
+            if type(thing).__module__.startswith("ignite.")
+        }
 
-        def restore_metrics(engine: Engine) -> None:
-            engine.remove_event_handler(restore_metrics, Events.GET_BATCH_STARTED)
+        def restore(engine: Engine) -> None:
+            engine.remove_event_handler(restore, Events.GET_BATCH_STARTED)
             state = engine.state
-            if state.epoch_length and state.iteration % state.epoch_length:
-                for name, metric in metrics.items():
-                    metric.load_state_dict(states[name])
+            inside = bool(state.epoch_length and state.iteration % state.epoch_length)
+            for name, thing in ignites.items():
+                each_epoch = isinstance(thing, Metric) and engine.has_event_handler(
+                    thing.started, Events.EPOCH_STARTED
+                )
+                if inside or not each_epoch:
+                    thing.load_state_dict(states[name])
 
-        if metrics:
-            engine.add_event_handler(Events.GET_BATCH_STARTED, restore_metrics)
+        if ignites:
+            engine.add_event_handler(Events.GET_BATCH_STARTED, restore)
+
+
+def state_of(thing: Stateful) -> Any:
+    """Return an object's state, with numbers of NumPy's as Python's: a checkpoint holds no other."""
+    return _without_numpy_scalars(unwrapped(thing).state_dict())
+
+
+def _without_numpy_scalars(content: Any) -> Any:
+    if isinstance(content, np.generic):
+        return content.item()
+    if isinstance(content, dict):
+        if any(isinstance(value, np.generic | dict | list | tuple) for value in content.values()):
+            plain = copy.copy(content)
+            plain.update((name, _without_numpy_scalars(value)) for name, value in content.items())
+            return plain
+    elif type(content) in (list, tuple):
+        return type(content)(map(_without_numpy_scalars, content))
+    return content
 
 
 def _copied(content: Any) -> Any:

@@ -19,7 +19,10 @@ def lock_run(directory: str | Path) -> None:
     gives the lock up.
     """
     # Never closed. A record lock, not flock(): workers that are forked do not inherit it and keep it alive.
-    file = os.open(Path(directory) / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        file = os.open(Path(directory) / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UnusableRun(f"{directory}: cannot be locked ({error.strerror})") from error
     if not _try_lock(file):
         time.sleep(0.2)  # somebody may only have looked whether it is locked
         if not _try_lock(file):

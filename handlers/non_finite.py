@@ -5,15 +5,13 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
-from torch import Tensor
 from torch.optim import Optimizer
 
 from handlers.files import parse_lines, write_whole
-from handlers.training_metrics import scalars
+from handlers.training_metrics import numbers_in, scalars
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -22,8 +20,8 @@ class StopOnNonFinite:
     """Raise ``FloatingPointError`` when a loss among the step's outputs is infinite or not a number.
 
     The losses stay on the device for ``every_iters`` iterations. Until then a step has to leave the weights
-    as they are, as those of this project do (see ``Precision``). ``allowed_in_a_row`` such iterations are
-    let pass, for a step that skips them.
+    as they are, as a fused optimizer does that is told (``found_inf``). ``allowed_in_a_row`` such
+    iterations are let pass, for a step that skips them.
 
     Each gets a line in the file ``path``: ``iteration``, ``epoch``, its losses, the training metrics as last
     published, ``lr`` of the ``optimizer`` and, from ``samples_of(iteration)``, the indices of its samples.
@@ -31,7 +29,7 @@ class StopOnNonFinite:
 
     Attach it after `StepMeans` and before what evaluates, records and saves.
 
-    >>> trainer = Engine(lambda engine, batch: {"loss": torch.tensor(batch)})
+    >>> trainer = Engine(lambda engine, batch: {"loss": batch})
     >>> _ = StopOnNonFinite(every_iters=4).attach(trainer)
     >>> trainer.logger.disabled = True
     >>> trainer.run([1.0, float("nan"), 1.0])
@@ -56,8 +54,8 @@ class StopOnNonFinite:
         self.names, self.every_iters, self.allowed_in_a_row = names, every_iters, allowed_in_a_row
         self.path, self.samples_of, self.optimizer = path, samples_of, optimizer
         self._lr: float | None = None
-        self._on_device: list[tuple[int, float | None, dict[str, Tensor]]] = []
-        self._fetched: list[tuple[int, float | None, list[float]]] = []
+        self._on_device: list[tuple[int, float | None, Any]] = []
+        self._fetched: list[tuple[int, float | None, dict[str, float]]] = []
         self._in_a_row = 0
 
     def attach(self, engine: Engine) -> "StopOnNonFinite":
@@ -82,7 +80,7 @@ class StopOnNonFinite:
     def collect(self, engine: Engine) -> None:
         """Keep this iteration's losses, on the device; look at them if the window is full."""
         state = engine.state
-        self._on_device.append((state.iteration, self._lr, cast(dict[str, Tensor], state.output)))
+        self._on_device.append((state.iteration, self._lr, state.output))
         self._note_lr()
         if state.iteration % self.every_iters == 0:
             self.check(engine)
@@ -96,12 +94,11 @@ class StopOnNonFinite:
         """Raise if one of the losses kept is not finite, and was one too many."""
         self._fetch()
         fetched, self._fetched = self._fetched, []
-        for iteration, lr, row in fetched:
-            if all(map(math.isfinite, row)):
+        for iteration, lr, losses in fetched:
+            if all(map(math.isfinite, losses.values())):
                 self._in_a_row = 0
                 continue
             self._in_a_row += 1
-            losses = dict(zip(self.names or (), row, strict=True))
             self._record(engine, iteration, losses, lr)
             if self._in_a_row > self.allowed_in_a_row:
                 bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
@@ -112,22 +109,22 @@ class StopOnNonFinite:
 
     def _fetch(self) -> None:
         kept, self._on_device = self._on_device, []
-        if not kept:
-            return
-        self.names = self.names or [name for name in kept[0][2] if name.startswith("loss")]
-        values = torch.stack([output[name] for _, _, output in kept for name in self.names])
-        for (iteration, lr, _), row in zip(kept, values.view(len(kept), -1).tolist(), strict=True):
-            self._fetched.append((iteration, lr, row))
+        rows = numbers_in([output for _, _, output in kept])
+        for (iteration, lr, _), row in zip(kept, rows, strict=True):
+            self._fetched.append((iteration, lr, {name: row[name] for name in row if self._is_loss(name)}))
+
+    def _is_loss(self, name: str) -> bool:
+        return name.startswith("loss") if self.names is None else name in self.names
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been kept and not yet looked at, for a checkpoint."""
         self._fetch()
-        return {"fetched": list(self._fetched), "names": self.names, "in_a_row": self._in_a_row}
+        return {"fetched": list(self._fetched), "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was taken."""
         self._on_device, self._fetched = [], list(state["fetched"])
-        self.names, self._in_a_row = state["names"], state["in_a_row"]
+        self._in_a_row = state["in_a_row"]
 
     def _record(self, engine: Engine, iteration: int, losses: dict[str, float], lr: float | None) -> None:
         epoch_length = engine.state.epoch_length or 1

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,9 @@ def create_run(directory: str | Path, config: Mapping[str, Any]) -> Path:
 
 def refuse_existing_run(directory: str | Path) -> None:
     """Raise `UnusableRun` if a run has been recorded in ``directory``."""
-    if any((Path(directory) / name).exists() for name in ("config.json", "metrics.jsonl", "checkpoints")):
+    if any(
+        os.path.exists(Path(directory) / name) for name in ("config.json", "metrics.jsonl", "checkpoints")
+    ):
         raise UnusableRun(f"{directory} already holds a run; resume it or choose another directory")
 
 

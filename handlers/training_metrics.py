@@ -1,9 +1,7 @@
 """What a training step reports, brought to the host once in many iterations."""
 
-from collections.abc import Mapping
-from functools import reduce
-from operator import add
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -15,9 +13,9 @@ from torch.optim import Optimizer
 class StepMeans:
     """Publish means of a step's outputs as ``train/<name>``.
 
-    The step must return a dict of tensors ``()``. They stay on the device for ``every_iters``
-    iterations and come over together; the means of these are published then, and the means of the
-    whole epoch at its end.
+    The step returns a dict of tensors ``()`` or numbers, or one alone, which is called ``loss``. They stay on
+    the device for ``every_iters`` iterations and come over together; the means of these are published then,
+    and the means of the whole epoch at its end.
 
     >>> trainer = Engine(lambda engine, batch: {"loss": torch.tensor(float(batch))})
     >>> _ = StepMeans(every_iters=2).attach(trainer)
@@ -29,10 +27,10 @@ class StepMeans:
         if every_iters < 1:
             raise ValueError(f"every_iters must be at least 1, got {every_iters}")
         self.every_iters = every_iters
-        self._on_device: list[dict[str, Tensor]] = []
+        self._on_device: list[Any] = []
         self._window: dict[str, list[float]] = {}
         self._epoch: dict[str, float] = {}
-        self._epoch_count = 0
+        self._epoch_counts: dict[str, int] = {}
 
     def attach(self, engine: Engine) -> "StepMeans":
         """Register on the engine's events and return self."""
@@ -43,7 +41,7 @@ class StepMeans:
 
     def collect(self, engine: Engine) -> None:
         """Keep this iteration's outputs, on the device; publish if the window is full."""
-        self._on_device.append(cast(dict[str, Tensor], engine.state.output))
+        self._on_device.append(engine.state.output)
         # Here and in other handlers: a filter, ITERATION_COMPLETED(every=...), costs four times as much.
         if engine.state.iteration % self.every_iters == 0:
             self.publish_window(engine)
@@ -59,36 +57,33 @@ class StepMeans:
         """Publish the means since the epoch began."""
         self._fetch()
         for name, total in self._epoch.items():
-            engine.state.metrics[f"train/{name}"] = total / self._epoch_count
+            engine.state.metrics[f"train/{name}"] = total / self._epoch_counts[name]
 
     def start_epoch(self, engine: Engine) -> None:
         """Forget the epoch that ended."""
-        self._epoch, self._epoch_count = {}, 0
+        self._epoch, self._epoch_counts = {}, {}
 
     def _fetch(self) -> None:
-        if not self._on_device:
-            return
-        names = list(self._on_device[0])
-        on_device = torch.stack([output[name] for name in names for output in self._on_device])
-        for name, values in zip(names, on_device.view(len(names), -1).tolist(), strict=True):
-            self._window.setdefault(name, []).extend(values)
-            # Added up one by one, in order: the same bits wherever a checkpoint cuts the window.
-            self._epoch[name] = reduce(add, values, self._epoch.get(name, 0.0))
-        self._epoch_count += len(self._on_device)
+        # Added up one by one, in order: the same bits wherever a checkpoint cuts the window.
+        for row in numbers_in(self._on_device):
+            for name, value in row.items():
+                self._window.setdefault(name, []).append(value)
+                self._epoch[name] = self._epoch.get(name, 0.0) + value
+                self._epoch_counts[name] = self._epoch_counts.get(name, 0) + 1
         self._on_device.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been collected and not yet published, for a checkpoint."""
         self._fetch()
         window = {name: list(values) for name, values in self._window.items()}
-        return {"window": window, "epoch": dict(self._epoch), "epoch_count": self._epoch_count}
+        return {"window": window, "epoch": dict(self._epoch), "epoch_counts": dict(self._epoch_counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was taken."""
         self._on_device.clear()
         self._window = {name: list(values) for name, values in state["window"].items()}
         self._epoch = dict(state["epoch"])
-        self._epoch_count = state["epoch_count"]
+        self._epoch_counts = dict(state["epoch_counts"])
 
 
 class LearningRate:
@@ -156,6 +151,35 @@ class ModelNorms:
         engine.state.metrics["train/grad_norm"] = get_total_norm(gradients)
 
 
+def numbers_in(outputs: Sequence[Any]) -> list[dict[str, float]]:
+    """Return the single numbers in the outputs of steps, brought to the host in one transfer.
+
+    An output is a mapping, or a number alone, which is called ``loss``; whatever else it has is left out.
+
+    >>> numbers_in([{"loss": torch.tensor(0.5), "y_pred": torch.zeros(2)}, 0.25, None])
+    [{'loss': 0.5}, {'loss': 0.25}, {}]
+    """
+    rows = [
+        {name: value for name, value in _named(output).items() if _is_number(value)} for output in outputs
+    ]
+    tensors = [value for row in rows for value in row.values() if isinstance(value, Tensor)]
+    if len({tensor.dtype for tensor in tensors}) > 1 or any(tensor.ndim for tensor in tensors):
+        tensors = [tensor.reshape(()).float() for tensor in tensors]
+    values = iter(torch.stack(tensors).tolist() if tensors else ())
+    return [
+        {name: next(values) if isinstance(value, Tensor) else float(value) for name, value in row.items()}
+        for row in rows
+    ]
+
+
+def _named(output: Any) -> Mapping[str, Any]:
+    return output if isinstance(output, Mapping) else {"loss": output}
+
+
+def _is_number(value: Any) -> bool:
+    return value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, int | float)
+
+
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics that are single numbers; a confusion matrix, say, is left out.
 
@@ -164,6 +188,6 @@ def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     """
     numbers = {}
     for name, value in metrics.items():
-        if isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1):
+        if _is_number(value):
             numbers[name] = float(value)
     return numbers

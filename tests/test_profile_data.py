@@ -30,7 +30,7 @@ def dataset():
 def step():
     return lambda engine, batch: time.sleep(0.004)
 
-def broken():
+def broken(size):
     raise TypeError("it is broken")
 """
 
@@ -135,7 +135,10 @@ def test_a_recipe_of_ones_own_is_profiled_with_its_own_options(mine, capsys):
         (["--dataset-factory", "slow_images:dataset", "--lr", "1"], "unrecognized arguments: --lr 1"),
         (["--dataset-factory", "nowhere:f"], "--dataset-factory nowhere: No module named 'nowhere'"),
         (["--dataset-factory", "slow_images:nothing"], "slow_images:nothing: module 'slow_images' has no"),
-        (["--dataset-factory", "slow_images:broken"], "slow_images:broken: it is broken"),
+        (
+            ["--dataset-factory", "slow_images:broken"],
+            "slow_images:broken: missing a required argument: 'size'",
+        ),
         (["--dataset-factory", "slow_images:dataset", "--batch-size", "65"], "is more than the 64 samples"),
     ],
 )

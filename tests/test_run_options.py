@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from ignite_pipeline.run import Parser, number
-from ignite_pipeline.run.options import add_run_options, kept_options, options_as_text, parse_options
+from ignite_pipeline.run.options import (
+    add_run_options,
+    kept_options,
+    options_as_text,
+    options_as_tuple,
+    parse_options,
+)
 
 
 class Colour(Enum):
@@ -31,6 +37,8 @@ def parser():
     parser.add_argument("--colour", type=colour, default=Colour.RED)
     parser.add_argument("--epochs", type=number(int, least=1), default=3)
     parser.add_argument("--mixup", action="store_true")
+    parser.add_argument("--betas", type=lambda text: tuple(map(float, text.split(","))), default=(0.5, 0.9))
+    parser.add_argument("--policy", default="none")
     parser.set_defaults(precision="fp32", checkpoint_every_s=600.0)
     add_run_options(parser)
     return parser
@@ -46,6 +54,7 @@ def keep(directory, options):
         "task": "mine",
         "options": kept_options(options),
         "options_as_text": options_as_text(options),
+        "options_as_tuple": options_as_tuple(options),
         "dataset": {},
         "threads": 1,
     }
@@ -70,11 +79,19 @@ def test_resumed_options_are_those_of_the_run_each_of_its_type(run):
     assert options.photos == Path("photos")
     assert options.extra == [Path("b"), Path("c")]
     assert options.colour is Colour.RED
+    assert options.betas == (0.5, 0.9)
 
 
 @pytest.mark.parametrize(
     "again",
-    [["photos"], ["--labels", "a.csv"], ["--extra", "b", "c"], ["--rates", "0.1", "0.2"], ["--epochs", "9"]],
+    [
+        ["photos"],
+        ["--labels", "a.csv"],
+        ["--extra", "b", "c"],
+        ["--rates", "0.1", "0.2"],
+        ["--epochs", "9"],
+        ["--betas", "0.5,0.9"],
+    ],
 )
 def test_what_agrees_with_the_run_may_be_given_again(run, again):
     parse_options(parser(), ["--resume", run, *again], task="mine")
@@ -88,6 +105,8 @@ def test_what_agrees_with_the_run_may_be_given_again(run, again):
         (["--extra", "b"], "--extra"),
         (["--rates", "1", "2"], "--rates [1.0, 2.0] contradicts"),
         (["--mixup"], "--mixup True contradicts the run"),
+        (["--betas", "0.5,0.99"], "--betas (0.5, 0.99) contradicts"),
+        (["--policy", "auto"], "--policy auto contradicts the run"),
         (["--seed", "8"], "--seed 8 contradicts the run"),
         (["--epochs", "2"], "--epochs 2 is less than the run's 3"),
     ],

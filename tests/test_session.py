@@ -80,15 +80,17 @@ def outcome(summarised):
     return {name: summarised[name] for name in ("status", "final", "model_sha256")}
 
 
-def assert_exact(make, tmp_path, *options):
-    """A run that is cut in the middle of an epoch, with other workers, ends as one that is not."""
+def assert_exact(make, tmp_path, *options, cuts=(17, 2 * LENGTH)):
+    """A run that is cut inside an epoch or at its end ends, with other workers, as one that is not."""
     whole, lines = make()(tmp_path / "whole", *options)
-    make()(tmp_path / "cut", *options, "--max-iterations", 17)
-    resumed, resumed_lines = make()(
-        tmp_path / "cut", "--resume", tmp_path / "cut", "--num-workers", 2, "--max-iterations", 1000
-    )
-    assert outcome(resumed) == outcome(whole)
-    assert resumed_lines == lines
+    for cut in cuts:
+        directory = tmp_path / f"cut{cut}"
+        make()(directory, *options, "--max-iterations", cut)
+        resumed, resumed_lines = make()(
+            directory, "--resume", directory, "--num-workers", 2, "--max-iterations", 1000
+        )
+        assert outcome(resumed) == outcome(whole)
+        assert resumed_lines == lines
 
 
 def test_a_plain_recipe_with_dropout_is_exact(tmp_path):
@@ -152,6 +154,109 @@ def test_a_metric_that_an_epoch_resets_goes_on_in_the_middle_of_one(tmp_path):
     assert_exact(WithAccuracy, tmp_path)
 
 
+def test_a_handler_attached_after_the_run_s_own_acts_before_the_checkpoint(tmp_path):
+    class Late(Recipe):
+        def train(self, run):
+            loader = self.loader(run)
+            model = run.place(nn.Linear(2, 2))
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            trainer = Engine(self.step(run, model, optimizer))
+
+            # Before the run attaches anything: draws all the same after the step's seed.
+            trainer.add_event_handler(Events.ITERATION_STARTED, lambda: model.bias.data.add_(torch.rand(2)))
+            run.attach(trainer, measure=[StepMeans()], save={"model": model, "optimizer": optimizer})
+
+            @trainer.on(Events.EPOCH_COMPLETED)
+            def decay():
+                optimizer.param_groups[0]["lr"] *= 0.5
+
+            run.train(trainer, loader, epochs=3)
+
+    assert_exact(Late, tmp_path)
+
+
+@pytest.mark.parametrize("rate", [np.float64(0.5), np.float32(0.5)], ids=["float64", "float32"])
+def test_numbers_of_numpy_in_a_state_are_saved_as_python_s(tmp_path, rate):
+    class Cosine(Recipe):
+        def more(self, run, trainer, model):
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: rate)
+            return {"save": {"model": model, "optimizer": optimizer, "schedule": schedule}}
+
+    found, _ = Cosine()(tmp_path / "run", "--max-iterations", 3)
+    assert found["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        lambda loss: loss.item(),
+        lambda loss: loss,
+        lambda loss: None,
+        lambda loss: {"loss": 0.5},
+        lambda loss: {},
+    ],
+    ids=["float", "tensor", "nothing", "dict of floats", "empty dict"],
+)
+def test_a_step_may_return_what_ignite_s_do(tmp_path, output):
+    class Other(Recipe):
+        def step(self, run, model, optimizer):
+            train = super().step(run, model, optimizer)
+            return lambda engine, batch: output(train(engine, batch)["loss"])
+
+    assert_exact(Other, tmp_path)
+
+
+def test_another_loader_than_the_run_s_is_refused(tmp_path):
+    class Two(Recipe):
+        def loader(self, run):
+            first = super().loader(run)
+            super().loader(run)
+            return first
+
+    class Plain(Recipe):
+        def loader(self, run):
+            super().loader(run)
+            return DataLoader(Points(), batch_size=4, shuffle=True)
+
+    with pytest.raises(ValueError, match=r"takes the loader that run.train_loader returned last"):
+        Two()(tmp_path / "run")
+    with pytest.raises(TypeError, match=r"takes what run\.train_loader returns, got DataLoader"):
+        Plain()(tmp_path / "run")
+
+
+def test_options_for_workers_may_be_given_where_there_are_none(tmp_path):
+    class Prefetching(Recipe):
+        def loader(self, run):
+            return run.train_loader(self.data(), batch_size=4, prefetch_factor=4, persistent_workers=True)
+
+    assert_exact(Prefetching, tmp_path, cuts=(17,))
+
+
+def test_a_best_metric_that_is_nan_at_the_end_does_not_end_the_run_badly(tmp_path, capsys):
+    class Fading(Recipe):
+        def more(self, run, trainer, model):
+            @trainer.on(Events.EPOCH_COMPLETED)
+            def score(engine):
+                engine.state.metrics["val/f1"] = 0.5 if engine.state.epoch == 1 else float("nan")
+
+            return {"best": Best("val/f1")}
+
+    Fading()(tmp_path / "run")
+    assert "best val/f1 0.5000 in epoch 1" in capsys.readouterr().out
+
+
+def test_a_parser_may_be_launched_twice_and_must_train(tmp_path):
+    parser = Parser()
+    for number in range(2):
+        options = ["--visdom", "off", "--max-iterations", "1", "--output", str(tmp_path / str(number))]
+        launch(Recipe().train, parser, options, task="points")
+    with pytest.raises(RuntimeError, match=r"without run\.train"):
+        launch(lambda run: None, parser, ["--output", str(tmp_path / "none")], task="points")
+    with pytest.raises(ValueError, match="resumable must name options of the recipe, got data-root"):
+        launch(Recipe().train, parser, [], task="points", resumable=["data-root"])
+
+
 def test_what_cannot_be_saved_is_named_and_left_out(tmp_path, capsys):
     class Unsavable:
         def attach(self, engine):
@@ -189,11 +294,30 @@ def test_an_object_to_save_must_have_a_state(tmp_path):
 
 def test_an_optimizer_that_is_not_saved_is_named(tmp_path, capsys):
     class Forgetful(Recipe):
+        def step(self, run, model, optimizer):
+            self.schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)  # knows it, and does not save it
+            return super().step(run, model, optimizer)
+
         def more(self, run, trainer, model):
-            return {"save": {"model": model}}
+            return {"save": {"model": model, "schedule": self.schedule}}
 
     Forgetful()(tmp_path / "run", "--max-iterations", 2)
     assert "SGD steps and is not saved" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_saved_is_named(tmp_path, capsys):
+    class Forgetful(Recipe):
+        def step(self, run, model, optimizer):
+            self.optimizer = optimizer
+            return super().step(run, model, optimizer)
+
+        def more(self, run, trainer, model):
+            return {"save": {"optimizer": self.optimizer}}
+
+    Forgetful()(tmp_path / "run", "--max-iterations", 2)
+    error = capsys.readouterr().err
+    assert "SGD updates parameters of a model that is not saved" in error
+    assert "steps and is not saved" not in error
 
 
 @pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["random", "numpy"])
@@ -233,8 +357,9 @@ def test_data_with_random_state_of_its_own_is_named(tmp_path, capsys):
 def test_a_trainer_that_starts_with_a_loader_elsewhere_is_refused(tmp_path):
     class Elsewhere(Recipe):
         def loader(self, run):
-            super().loader(run)
-            return endless_loader(self.data(), batch_size=4, seed=0)
+            data = self.data()
+            run.train_loader(data, batch_size=4)
+            return endless_loader(data, batch_size=4, seed=0)
 
     Recipe()(tmp_path / "run", "--max-iterations", 17)
     with pytest.raises(ValueError, match="the loader begins after iteration 0 and the trainer is at 17"):
@@ -321,7 +446,7 @@ def test_samples_that_cannot_be_read_are_replaced_by_position_if_one_asks_for_it
         WithRotten()(tmp_path / "stopped")
     assert_exact(WithRotten, tmp_path, "--on-bad-sample", "skip")
     words = "2 samples could not be read, and others stood in for them: 3, 30"
-    assert capsys.readouterr().err.count(words) == 3
+    assert capsys.readouterr().err.count(words) == 5
 
 
 def test_a_defect_keeps_its_traceback_and_what_a_user_can_correct_does_not(tmp_path, capsys):

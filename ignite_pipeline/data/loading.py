@@ -86,6 +86,9 @@ def endless_loader(
     >>> len(loader), next(iter(loader)).shape
     (2, torch.Size([4]))
     """
+    if num_workers == 0:  # torch refuses them there, and whoever finds out about workers gives them always
+        for name in ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout"):
+            dataloader_options.pop(name, None)
     keyed = PositionKeyed(dataset, seed=seed, collate_fn=collate_fn, skip_bad=skip_bad)
     sampler = PositionSampler(
         len(dataset),  # type: ignore[arg-type]
@@ -113,6 +116,8 @@ def evaluation_loader(
     batch_size: int,
     seed: int = 0,
     collate_fn: Collate = default_collate,
+    num_workers: int = 0,
+    worker_init_fn: Callable[[int], object] | None = None,
     **dataloader_options: Any,
 ) -> DataLoader[Any]:
     """Return a DataLoader that goes once over every sample, in order.
@@ -126,7 +131,14 @@ def evaluation_loader(
     size = len(dataset)  # type: ignore[arg-type]
     batches = [range(first, min(first + batch_size, size)) for first in range(0, size, batch_size)]
     keys = [BatchKey(number, 0, 0, list(indices)) for number, indices in enumerate(batches, start=1)]
-    return DataLoader(keyed, batch_sampler=cast(Any, keys), collate_fn=_as_it_is, **dataloader_options)
+    return DataLoader(
+        keyed,
+        batch_sampler=cast(Any, keys),
+        collate_fn=_as_it_is,
+        num_workers=num_workers,
+        worker_init_fn=partial(_begin_work, then=worker_init_fn) if num_workers else None,
+        **dataloader_options,
+    )
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from ignite_pipeline.data.position_sampler import BatchKey, PositionSampler
 
 _SHARED_BYTES = 64 * 2**20
 _SAMPLES = 2
+_SHARED_LENGTH = 100_000
+_CONTAINERS = (list, tuple, dict)
 _PLAIN = {str, int, float, bool, bytes, tuple, list, dict, type(None)}
 
 
@@ -63,7 +65,10 @@ class _Pickler(pickle.Pickler):
         self.shared: list[Any] = []
 
     def persistent_id(self, thing: Any) -> int | None:
-        if type(thing) in _PLAIN or not _must_be_shared(thing):
+        if type(thing) in _PLAIN:
+            if type(thing) not in _CONTAINERS or len(thing) <= _SHARED_LENGTH:
+                return None
+        elif not _must_be_shared(thing):
             return None
         self.shared.append(thing)
         return len(self.shared) - 1

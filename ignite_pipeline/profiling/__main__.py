@@ -9,6 +9,7 @@ function of an Ignite engine and a batch.
 
 import argparse
 import importlib
+import inspect
 import json
 import os
 import statistics
@@ -92,9 +93,11 @@ def made_by(option: str, name: str) -> Any:
     """Return what the function ``module:function`` makes; raise `BadInput` if there is none."""
     module, _, function = name.partition(":")
     try:
-        return getattr(imported(option, module), function)()
+        make = getattr(imported(option, module), function)
+        inspect.signature(make).bind()
     except (AttributeError, TypeError) as error:
         raise BadInput(f"{option} {name}: {error}; it must name a function without arguments") from error
+    return make()
 
 
 def parts_of(options: argparse.Namespace, recipe: Recipe | None, of_recipe: Sequence[str]) -> Parts:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ class Parts:
     collate_fn: Collate = default_collate
 
 
+class _Enough(Exception):
+    """The recipe has told all."""
+
+
 class _Rehearsal(Run):
     """A run that trains nothing, and tells what it would have trained."""
 
@@ -49,6 +54,7 @@ class _Rehearsal(Run):
         """Take the recipe apart."""
         keyed, sampler = loader.dataset, loader.batch_sampler
         self.parts = Parts(keyed.dataset, step_of(trainer), sampler.batch_size, keyed.collate_fn)
+        raise _Enough  # what a recipe does afterwards is done with a trained model
 
 
 def parts_of_recipe(recipe: Recipe, argv: Sequence[str]) -> Parts:
@@ -59,7 +65,7 @@ def parts_of_recipe(recipe: Recipe, argv: Sequence[str]) -> Parts:
         output = Path(folder) / "run"
         options = parser.parse_args([*argv, "--output", str(output), "--visdom", "off"])
         rehearsal = _Rehearsal("profiling", options)
-        with rehearsal:
+        with rehearsal, suppress(_Enough):
             recipe.train(rehearsal)
     if rehearsal.parts is None:
         raise BadInput("the recipe never calls run.train")

@@ -19,7 +19,7 @@ from handlers.lock import lock_run
 from handlers.record import refuse_existing_run
 from ignite_pipeline.command_line import say
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.run.options import kept_options, options_as_text
+from ignite_pipeline.run.options import kept_options, options_as_text, options_as_tuple
 
 
 class RunDirectory:
@@ -61,7 +61,7 @@ class RunDirectory:
 
     def _make(self, path: Path) -> bool:
         """Make a directory; return False if it is a default one that somebody else has made."""
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        missing = [folder for folder in (path, *path.parents) if not os.path.exists(folder)]
         try:
             path.mkdir(parents=True, exist_ok=self._wanted is not None)
         except FileExistsError as error:
@@ -103,6 +103,7 @@ class RunDirectory:
         config = {
             "options": kept,
             "options_as_text": options_as_text(options),
+            "options_as_tuple": options_as_tuple(options),
             "dataset": dataset,
             "notices": notices,
         }

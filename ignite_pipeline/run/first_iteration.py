@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from handlers.model_digest import unwrapped
 
 
 class UnsavedState:
@@ -56,16 +59,37 @@ class UnsavedState:
     def end_step(self, engine: Engine) -> None:
         """Compare with what the step has left."""
         engine.remove_event_handler(self.end_step, Events.ITERATION_COMPLETED)
-        self._hook.remove()
         self._say_what_was_drawn("the step draws")
-        held = {id(thing) for thing in self._all_saved()}
+        self._say_what_is_not_saved()
+
+    def _say_what_is_not_saved(self) -> None:
+        held = list(self._all_saved())
+        parameters = {
+            id(parameter)
+            for thing in held
+            if isinstance(thing, nn.Module)
+            for parameter in unwrapped(thing).parameters()
+        }
         for optimizer in self._stepped.values():
-            if id(optimizer) not in held:
+            name = type(optimizer).__name__
+            if not any(thing is optimizer for thing in held):
                 self.on_unsaved(
-                    f"{type(optimizer).__name__} steps and is not saved: put it into save= of Run.attach,"
-                    " else a resumed run begins it anew"
+                    f"{name} steps and is not saved: put it into save= of Run.attach, else a resumed run"
+                    " begins it anew"
+                )
+            stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            if stepped - parameters:
+                self.on_unsaved(
+                    f"{name} updates parameters of a model that is not saved: put the model into save= of"
+                    " Run.attach, else a resumed run begins it anew"
                 )
         self._stepped.clear()
+
+    def close(self) -> None:
+        """Stop watching optimizers."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
     def _note_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self._stepped[id(optimizer)] = optimizer
@@ -73,12 +97,18 @@ class UnsavedState:
     def _all_saved(self) -> Iterable[Any]:
         for thing in self.saved():
             yield thing
-            yield from getattr(thing, "__dict__", {}).values()
+            # What it holds counts if its state has it too: a schedule's does not have its optimizer.
+            state = thing.state_dict() if not isinstance(thing, nn.Module | Optimizer) else {}
+            names = state.keys() if isinstance(state, dict) else ()
+            yield from (value for name, value in getattr(thing, "__dict__", {}).items() if name in names)
 
     def compare(self, engine: Engine) -> None:
         """Look whether the generators have moved in this session."""
         if self._states:
             self._say_what_was_drawn("something outside the data set draws")
+        if self._stepped:
+            self._say_what_is_not_saved()
+        self.close()
 
     def _say_what_was_drawn(self, who: str) -> None:
         if not self.watch_randomness:

@@ -1,5 +1,6 @@
 """From the command line to the exit status."""
 
+import copy
 from collections.abc import Callable, Collection, Sequence
 
 from handlers.errors import UnusableRun
@@ -19,17 +20,22 @@ def launch(
 ) -> None:
     """Call ``train`` with the run that the command line asks for; exit with a status that tells how it went.
 
-    The options that every run has are added to ``parser``; its ``set_defaults`` may give them other defaults.
-    ``task`` names the recipe: runs go to ``runs/<task>/``, and ``--resume`` takes no other recipe's.
-    ``resumable`` names the options of the recipe that may be given anew when a run is resumed.
+    The options that every run has are added to a copy of ``parser``; its ``set_defaults`` may give them
+    other defaults. ``task`` names the recipe: runs go to ``runs/<task>/``, and ``--resume`` takes no other
+    recipe's. ``resumable`` names the options of the recipe that may be given anew when a run is resumed.
 
     It returns when the run is done. ``SystemExit`` is raised with status 2, after one line on standard error,
     for `BadInput` and `UnusableRun`, and with 130 or 143 after a signal, once the run is saved. Any other
     exception is a defect and goes through.
     """
+    parser = copy.deepcopy(parser)
     add_run_options(parser)
+    if unknown := set(resumable) - {action.dest for action in parser._actions}:
+        raise ValueError(f"resumable must name options of the recipe, got {', '.join(sorted(unknown))}")
     with exit_on_bad_input(parser.prog, UnusableRun):
         require_single_process()
         options = parse_options(parser, argv, task=task, resumable=resumable)
         with Run(task, options, recipe=train) as run:
             train(run)
+    if not run.trained:
+        raise RuntimeError("the recipe has returned without run.train")

@@ -20,6 +20,7 @@ RESUMABLE = (
     "visdom",
     "checkpoint_every_s",
     "save_in_background",
+    "on_bad_sample",
     "epochs",
     "max_iterations",
     "device",
@@ -128,7 +129,8 @@ def parse_options(
 ) -> argparse.Namespace:
     """Return the options: those given and the defaults, or, with ``--resume``, those that the run has.
 
-    What contradicts the run is refused. "auto" contradicts nothing: it is what the run then came to.
+    What contradicts the run is refused. An "auto" that is the default contradicts nothing: it stands for what
+    the run resolved it to.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     options = None if _resumes(words) else parser.parse_args(words)
@@ -142,8 +144,11 @@ def parse_options(
         raise BadInput(f"--resume {given['resume']}: config.json is not that of a {task} run")
     stored = stored_options(parser, config)
     free = {*RESUMABLE, *resumable}
+    defaults = {action.dest: action.default for action in parser._actions if action.dest != "help"}
     given = {
-        name: value for name, value in given.items() if value != "auto" or name in ("visdom", "num_workers")
+        name: value
+        for name, value in given.items()
+        if value != "auto" or name in ("visdom", "num_workers") or defaults[name] != "auto"
     }
     for name, value in given.items():
         if name not in free and value != stored.get(name):
@@ -157,14 +162,13 @@ def parse_options(
                 f"{_flag(name)} {given[name]} is less than the run's {stored[name]}; give at least that"
             )
     # Options that are newer than the run have their defaults.
-    defaults = {action.dest: action.default for action in parser._actions if action.dest != "help"}
     return argparse.Namespace(**{**defaults, **stored, **given})
 
 
 def _resumes(words: Sequence[str]) -> bool:
     """Return whether ``--resume`` is given, before anything that a run has by itself is asked for."""
     asks = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    asks.add_argument("--resume")
+    asks.add_argument("--resume", nargs="?")
     asks.add_argument("-h", "--help", action="store_true")
     found, _ = asks.parse_known_args(words)
     return found.resume is not None and not found.help
@@ -178,16 +182,22 @@ def kept_options(options: argparse.Namespace) -> dict[str, Any]:
 def stored_options(parser: argparse.ArgumentParser, config: dict[str, Any]) -> dict[str, Any]:
     """Return the options in a run's ``config.json``, each of the type that its parser gives it."""
     types = {action.dest: action.type for action in parser._actions}
-    texts = config.get("options_as_text", [])
-    return {
+    texts, tuples = config.get("options_as_text", []), config.get("options_as_tuple", [])
+    read = {
         name: _read(value, types.get(name)) if name in texts else value
         for name, value in config["options"].items()
     }
+    return {name: tuple(value) if name in tuples else value for name, value in read.items()}
 
 
 def options_as_text(options: argparse.Namespace) -> list[str]:
     """Return the names of the options that JSON can hold as text only."""
     return [name for name, value in vars(options).items() if _plain(value) != _listed(value)]
+
+
+def options_as_tuple(options: argparse.Namespace) -> list[str]:
+    """Return the names of the options that JSON would make lists of."""
+    return [name for name, value in vars(options).items() if isinstance(value, tuple)]
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a run is told to have been about, and how it went."""
+"""What a run's record says about its data, and how it went."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def say_how_it_went(directory: Path) -> None:
         f"{summary['iterations']} iterations in {timing['wall_s']:.0f} s",
         f"{summary['images_per_s']:,.1f} images/s",
         timing["verdict"],
-        *(f"{name} {summary['final'][name]:.4f}" for name in [best and best["metric"]] if name),
+        *([f"best {best['metric']} {best['value']:.4f} in epoch {best['epoch']}"] if best else []),
         str(directory / "report.png"),
     ]
     print(" · ".join(words))

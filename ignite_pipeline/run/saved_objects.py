@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from ignite.engine import Engine
 from ignite.metrics import Metric
+from torch import nn
+from torch.optim import Optimizer
 
 from handlers.attached import attached_objects
-from handlers.checkpointing import Stateful
+from handlers.checkpointing import Stateful, state_of
 
 
 def objects_to_save(
@@ -34,6 +36,9 @@ def objects_to_save(
     for name, thing in given.items():
         if not _has_state(thing):
             raise TypeError(f"save[{name!r}] must have state_dict and load_state_dict, got {type(thing)}")
+        # Models and optimizers are large, and hold tensors.
+        if not isinstance(thing, nn.Module | Optimizer) and (reason := _why_unsavable(thing)) is not None:
+            raise TypeError(f"save[{name!r}] has a state that a checkpoint cannot hold: {reason}")
     found = attached_objects(trainer)
     for evaluator in evaluators:
         found += [thing for thing in attached_objects(evaluator) if not isinstance(thing, Metric)]
@@ -56,9 +61,11 @@ def _has_state(thing: Any) -> bool:
 
 
 def _why_unsavable(thing: Stateful) -> str | None:
+    if isinstance(thing, Metric) and not thing._state_dict_all_req_keys:
+        return "its class names nothing to save in _state_dict_all_req_keys"
     file = io.BytesIO()
     try:
-        torch.save(thing.state_dict(), file)
+        torch.save(state_of(thing), file)
         file.seek(0)
         torch.load(file, weights_only=True)
     except Exception as error:  # whatever its state stumbles over

@@ -1,7 +1,9 @@
 """A run: what a recipe asks for its loaders, its place on a device, and its handlers in their order."""
 
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
@@ -25,6 +27,7 @@ from handlers import (
     StopOnSignal,
     read_config,
 )
+from handlers.attached import put_first
 from handlers.checkpointing import Stateful
 from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute, resolve_device, resolve_precision, to_device
@@ -51,6 +54,8 @@ class _Attached:
     save: Mapping[str, Stateful]
     record: RunRecord
     checkpoints: Checkpoints
+    unsaved: UnsavedState
+    line: ProgressLine
     workers: AutoWorkers | None
     evaluators: Sequence[Engine]
 
@@ -88,6 +93,7 @@ class Run:
             transfer=self.timer.timed("transfer", to_device(self.device)),
         )
         self.notices: list[str] = []
+        self.trained = False
         self._description: dict[str, Any] | None = None
         self._make_loader: Callable[..., EndlessLoader] | None = None
         self._loader: EndlessLoader | None = None
@@ -108,7 +114,7 @@ class Run:
 
     def use_data(self, data: Data) -> Data:
         """Keep the description of ``data`` with the run, for ``--resume`` to compare; return ``data``."""
-        self._description = data.describe()
+        self._description = json.loads(json.dumps(data.describe(), default=str))  # as it is read back
         return data
 
     def train_loader(self, dataset: Dataset[Any], *, batch_size: int, **options: Any) -> EndlessLoader:
@@ -117,6 +123,8 @@ class Run:
         ``--num-workers`` and ``--on-bad-sample`` decide about workers and samples that cannot be read. A data
         set that keeps random state of its own is named in a notice.
         """
+        if "num_workers" in options:
+            raise TypeError("num_workers is an option of every run: --num-workers")
         self._make_loader = partial(
             endless_loader,
             dataset,
@@ -162,13 +170,16 @@ class Run:
         """Attach the run's own handlers and those given, in the order in which things have to happen.
 
         Timing comes first; then the step's seed; ``measure``; trying workers; norms; the guard against
-        losses that are not finite; ``evaluate``; the record; checkpoints; the progress line. Checkpoints
-        hold ``save`` and every other attached object that has a ``state_dict``. ``best`` decides which
+        losses that are not finite; ``evaluate``; whatever else is attached before `train`; the record;
+        checkpoints, and what they lack; the progress line. Checkpoints hold ``save`` and every other
+        attached object that has a ``state_dict``. ``best`` decides which
         checkpoint stays for good; ``show`` names the metrics on the progress line. Of several models in
         ``save``, the first has its norms recorded with ``--log-norms``.
         """
         if self._loader is None or self._description is None:
             raise RuntimeError("call run.train_loader before run.attach")
+        if "compute" in save:
+            raise ValueError("save['compute'] is the run's own: take another name")
         options, timer, directory = self.options, self.timer, self.directory
         batch_size = self._loader.batch_sampler.batch_size
         models = [thing for thing in save.values() if isinstance(thing, nn.Module)]
@@ -218,26 +229,38 @@ class Run:
             workers,
             ModelNorms(models[0]) if options.log_norms and models else None,
             guard,
-            *evaluate,
-            record,
-            checkpoints,
-            UnsavedState(
-                lambda: checkpoints.objects.values(),
-                on_unsaved=self._note_unsaved,
-                watch_randomness=not options.seed_everything,
-            ),
-            line,
         ]
         for handler in in_order:
             if handler is not None:
                 handler.attach(trainer)
-        self._attached = _Attached(save, record, checkpoints, workers, evaluators)
+        put_first(trainer, Events.ITERATION_STARTED)  # nobody draws before the step's seed
+        # Before the evaluation of an early end, which a run that is not cut there never makes.
+        trainer.add_event_handler(Events.TERMINATE, checkpoints.save)
+        for handler in evaluate:
+            handler.attach(trainer)
+        unsaved = UnsavedState(
+            lambda: checkpoints.objects.values(),
+            on_unsaved=self._note_unsaved,
+            watch_randomness=not options.seed_everything,
+        )
+        self._attached = _Attached(save, record, checkpoints, unsaved, line, workers, evaluators)
 
     def train(self, trainer: Engine, loader: EndlessLoader, *, epochs: int) -> None:
         """Train up to ``epochs`` or ``--max-iterations``, from where the run is, and say how it went."""
         if self._attached is None:
             raise RuntimeError("call run.attach before run.train")
-        record, checkpoints = self._attached.record, self._attached.checkpoints
+        if not isinstance(loader, EndlessLoader) or self._loader is None:
+            raise TypeError(f"run.train takes what run.train_loader returns, got {type(loader).__name__}")
+        if loader.dataset.dataset is not self._loader.dataset.dataset:
+            raise ValueError("run.train takes the loader that run.train_loader returned last")
+        self.trained = True
+        record, checkpoints, unsaved = (
+            self._attached.record,
+            self._attached.checkpoints,
+            self._attached.unsaved,
+        )
+        for handler in (record, checkpoints, unsaved, self._attached.line):
+            handler.attach(trainer)
         iterations = epochs * len(loader)
         if self.options.max_iterations is not None:
             iterations = min(iterations, self.options.max_iterations)
@@ -253,7 +276,7 @@ class Run:
         self._begin()
         board = showing(trainer, self.directory, self.options.visdom, about=self._about)
         stop = StopOnSignal(checkpoints.save).attach(trainer)
-        with record, board, stop, naming_samples(trainer):
+        with closing(unsaved), record, board, stop, naming_samples(trainer):
             if trainer.state.iteration < iterations:
                 trainer.run(loader, max_iters=iterations, epoch_length=len(loader))
         say_replaced_samples(trainer.state.dataloader)
