@@ -94,7 +94,9 @@ class StopOnNonFinite:
         """Raise if one of the losses kept is not finite, and was one too many."""
         self._fetch()
         fetched, self._fetched = self._fetched, []
-        for iteration, lr, losses in fetched:
+        for iteration, lr, numbers in fetched:
+            finite = all(map(math.isfinite, numbers.values()))
+            losses = {} if finite else {name: numbers[name] for name in numbers if self._is_loss(name)}
             if all(map(math.isfinite, losses.values())):
                 self._in_a_row = 0
                 continue
@@ -111,7 +113,7 @@ class StopOnNonFinite:
         kept, self._on_device = self._on_device, []
         rows = numbers_in([output for _, _, output in kept])
         for (iteration, lr, _), row in zip(kept, rows, strict=True):
-            self._fetched.append((iteration, lr, {name: row[name] for name in row if self._is_loss(name)}))
+            self._fetched.append((iteration, lr, row))
 
     def _is_loss(self, name: str) -> bool:
         return name.startswith("loss") if self.names is None else name in self.names
