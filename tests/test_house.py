@@ -241,6 +241,7 @@ PUBLIC = {
     "run.live_board": ["require_board", "showing"],
     "run.options": [
         "add_run_options",
+        "flag",
         "kept_options",
         "options_as_text",
         "options_as_tuple",

@@ -432,6 +432,21 @@ def test_a_worker_that_is_killed_is_named_with_its_sample(tmp_path):
     assert summary(tmp_path / "run")["status"] == "failed"
 
 
+def test_data_from_elsewhere_that_cannot_be_compared_is_said(tmp_path, capsys):
+    parser = Parser()
+    parser.add_argument("--data-root", default="here")
+
+    def start(*options):
+        given = ["--visdom", "off", "--max-iterations", "2", *options]
+        launch(Recipe().train, parser, given, task="points", resumable=["data_root"])
+
+    start("--output", str(tmp_path / "run"))
+    start("--resume", str(tmp_path / "run"))
+    assert "no sha256" not in capsys.readouterr().err
+    start("--resume", str(tmp_path / "run"), "--data-root", "there")
+    assert "--data-root changed, and the data has no sha256" in capsys.readouterr().err
+
+
 def test_samples_that_cannot_be_read_are_replaced_by_position_if_one_asks_for_it(tmp_path, capsys):
     class Rotten(Points):
         def __getitem__(self, index):

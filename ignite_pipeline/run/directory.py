@@ -19,7 +19,13 @@ from handlers.lock import lock_run
 from handlers.record import refuse_existing_run
 from ignite_pipeline.command_line import say
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.run.options import kept_options, options_as_text, options_as_tuple
+from ignite_pipeline.run.options import (
+    RESUMABLE,
+    flag,
+    kept_options,
+    options_as_text,
+    options_as_tuple,
+)
 
 
 class RunDirectory:
@@ -120,6 +126,13 @@ class RunDirectory:
             if before["options"].get("device") != options.device:
                 began_on = before["options"].get("device")
                 say(f"--device {options.device}, not {began_on}: bits may differ from here on")
+            changed = [
+                flag(name)
+                for name, value in kept.items()
+                if name not in (*RESUMABLE, "output") and value != before["options"].get(name)
+            ]
+            if changed and dataset.get("sha256") is None:
+                say(f"{', '.join(changed)} changed, and the data has no sha256: it is taken to be the same")
             sessions = [*before.get("sessions", []), session]
             update_config(self.path, {**before, **config, "sessions": sessions})
             return

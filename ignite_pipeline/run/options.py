@@ -153,13 +153,13 @@ def parse_options(
     for name, value in given.items():
         if name not in free and value != stored.get(name):
             raise BadInput(
-                f"{_flag(name)} {value} contradicts the run in {given['resume']}, which has"
+                f"{flag(name)} {value} contradicts the run in {given['resume']}, which has"
                 f" {stored.get(name)}; leave it out to resume, or start a new run"
             )
     for name in ("epochs", "max_iterations"):
         if name in given and stored.get(name) is not None and given[name] < stored[name]:
             raise BadInput(
-                f"{_flag(name)} {given[name]} is less than the run's {stored[name]}; give at least that"
+                f"{flag(name)} {given[name]} is less than the run's {stored[name]}; give at least that"
             )
     # Options that are newer than the run have their defaults.
     return argparse.Namespace(**{**defaults, **stored, **given})
@@ -227,7 +227,7 @@ def _require_readable(parser: argparse.ArgumentParser, options: argparse.Namespa
             same = False
         if not same:
             raise TypeError(
-                f"{_flag(name)} cannot be kept for --resume: its type must read str({value!r}) back as it was"
+                f"{flag(name)} cannot be kept for --resume: its type must read str({value!r}) back as it was"
             )
 
 
@@ -245,5 +245,6 @@ def _lenient(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return lenient
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Return the option of that name as it is written on the command line."""
     return "--" + name.replace("_", "-")
