@@ -111,6 +111,19 @@ def test_a_run_that_ended_before_its_first_checkpoint_begins_again(undisturbed, 
     assert untimed(directory) == untimed(undisturbed)
 
 
+def test_the_data_may_have_moved_but_not_changed(image_tree, undisturbed, tmp_path, capsys):
+    directory, moved = tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(undisturbed, directory)
+    shutil.copytree(image_tree, moved)
+    run_cifar2.main(["--resume", str(directory), "--data-root", str(moved)])
+    assert json.loads((directory / "config.json").read_text())["options"]["data_root"] == str(moved)
+    shutil.copy(moved / "train" / "bird" / "001.png", moved / "train" / "bird" / "003.png")
+    with pytest.raises(SystemExit) as exit_:
+        run_cifar2.main(["--resume", str(directory), "--data-root", str(moved)])
+    assert exit_.value.code == 2
+    assert "the data has changed, sha256 was" in capsys.readouterr().err
+
+
 def test_more_epochs_may_be_asked_for(undisturbed, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(undisturbed, directory)
