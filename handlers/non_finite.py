@@ -94,9 +94,7 @@ class StopOnNonFinite:
         """Raise if one of the losses kept is not finite, and was one too many."""
         self._fetch()
         fetched, self._fetched = self._fetched, []
-        for iteration, lr, numbers in fetched:
-            finite = all(map(math.isfinite, numbers.values()))
-            losses = {} if finite else {name: numbers[name] for name in numbers if self._is_loss(name)}
+        for iteration, lr, losses in fetched:
             if all(map(math.isfinite, losses.values())):
                 self._in_a_row = 0
                 continue
@@ -111,7 +109,7 @@ class StopOnNonFinite:
 
     def _fetch(self) -> None:
         kept, self._on_device = self._on_device, []
-        rows = numbers_in([output for _, _, output in kept])
+        rows = numbers_in([output for _, _, output in kept], self._is_loss)
         for (iteration, lr, _), row in zip(kept, rows, strict=True):
             self._fetched.append((iteration, lr, row))
 

@@ -1,6 +1,6 @@
 """What a training step reports, brought to the host once in many iterations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
@@ -152,19 +152,22 @@ class ModelNorms:
         engine.state.metrics["train/grad_norm"] = get_total_norm(gradients)
 
 
-def numbers_in(outputs: Sequence[Any]) -> list[dict[str, float]]:
-    """Return the single numbers in the outputs of steps, brought to the host in one transfer.
+def numbers_in(
+    outputs: Sequence[Any], wanted: Callable[[str], bool] = lambda name: True
+) -> list[dict[str, float]]:
+    """Return the single numbers of ``wanted`` names in steps' outputs, brought to the host in one transfer.
 
     An output is a mapping, or a number alone, which is called ``loss``; whatever else it has is left out.
 
     >>> numbers_in([{"loss": torch.tensor(0.5), "y_pred": torch.zeros(2)}, 0.25, None])
     [{'loss': 0.5}, {'loss': 0.25}, {}]
     """
-    columns = _columns_of_alike(outputs)
+    columns = _columns_of_alike(outputs, wanted)
     if columns is not None:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     rows = [
-        {name: value for name, value in _named(output).items() if _is_number(value)} for output in outputs
+        {name: value for name, value in _named(output).items() if wanted(name) and _is_number(value)}
+        for output in outputs
     ]
     tensors = [value for row in rows for value in row.values() if isinstance(value, Tensor)]
     if len({tensor.dtype for tensor in tensors}) > 1 or any(tensor.ndim for tensor in tensors):
@@ -178,7 +181,7 @@ def numbers_in(outputs: Sequence[Any]) -> list[dict[str, float]]:
 
 def columns_in(outputs: Sequence[Any]) -> dict[str, list[float]]:
     """Return the same numbers as `numbers_in`, by name."""
-    columns = _columns_of_alike(outputs)
+    columns = _columns_of_alike(outputs, lambda name: True)
     if columns is None:
         columns = {}
         for row in numbers_in(outputs):
@@ -187,16 +190,18 @@ def columns_in(outputs: Sequence[Any]) -> dict[str, list[float]]:
     return columns
 
 
-def _columns_of_alike(outputs: Sequence[Any]) -> dict[str, list[float]] | None:
+def _columns_of_alike(outputs: Sequence[Any], wanted: Callable[[str], bool]) -> dict[str, list[float]] | None:
     """Return the numbers of dicts of the same tensors ``()``, three times as fast; None for all others."""
-    if not outputs or type(outputs[0]) is not dict or not outputs[0]:
+    if not outputs or type(outputs[0]) is not dict:
         return None
-    names = list(outputs[0])
+    names = [name for name in outputs[0] if wanted(name)]
+    if not names:
+        return None
     try:
         on_device = torch.stack([output[name] for name in names for output in outputs])
     except (KeyError, TypeError, RuntimeError):
         return None
-    if on_device.ndim != 1 or any(len(output) != len(names) for output in outputs):
+    if on_device.ndim != 1 or any(len(output) != len(outputs[0]) for output in outputs):
         return None
     return dict(zip(names, on_device.view(len(names), -1).tolist(), strict=True))
 
