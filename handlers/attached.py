@@ -69,7 +69,7 @@ def _behind(handler: Any) -> Iterator[Any]:
         if isinstance(handler, partial):
             handler = handler.func
         elif isinstance(handler, FunctionType) and hasattr(handler, "_parent"):  # a filter: Events.X(every=2)
-            handler = handler.__wrapped__  # type: ignore[attr-defined]
+            handler = handler.__wrapped__  # type: ignore[attr-defined]  # set by functools.wraps
         else:
             break
     owner = getattr(handler, "__self__", None)

@@ -22,6 +22,7 @@ from ignite_pipeline.data.loading import endless_loader
 from ignite_pipeline.run import Best, Parser, Run, launch
 from ignite_pipeline.steps import supervised_step
 
+from conftest import Clock
 from runs import summary, untimed
 
 LENGTH = 12
@@ -381,21 +382,18 @@ def test_data_without_positions_is_refused_in_words_that_help(tmp_path, kind):
 
 
 def test_the_timer_is_right_whatever_was_attached_before_it(tmp_path):
+    clock = Clock()
+
     class SlowHandler(Recipe):
-        def more(self, run, trainer, model):
-            trainer.add_event_handler(Events.ITERATION_COMPLETED, self.wait)
+        def more(self, run, trainer, model):  # before run.attach
+            run.timer.clock = clock
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: clock.spend(5))
             return {}
 
-        def wait(self):
-            end = torch.ones(200, 200)
-            for _ in range(20):
-                end = end @ end * 1e-4
-
-    recipe = SlowHandler()
-    recipe(tmp_path / "run")
-    handlers = [entry[0] for entry in recipe.trainer._event_handlers[Events.ITERATION_COMPLETED]]
-    assert handlers[0] == recipe.run.timer._end_step
-    assert recipe.wait in handlers
+    found, _ = SlowHandler()(tmp_path / "run")
+    assert found["timing"]["handlers_s"] == 5 * 3 * LENGTH
+    assert found["timing"]["compute_s"] == 0
+    assert found["timing"]["verdict"] == "handler-bound"
 
 
 DEADLY = """

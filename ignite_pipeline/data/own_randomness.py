@@ -53,7 +53,7 @@ def keeps_random_state(keyed: PositionKeyed, sampler: PositionSampler) -> bool:
         wanted = fresh.__getitems__(first)
         used.__getitems__(another)
         return not _same(wanted, used.__getitems__(first))
-    except Exception:
+    except Exception:  # whatever data stumbles over, training names with its sample
         return False
 
 
