@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ignite_pipeline.compute import Compute, resolve_precision
+from ignite_pipeline.compute import Compute
+from ignite_pipeline.devices import resolve_precision
 from ignite_pipeline.gan_steps import gan_step
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator

@@ -57,6 +57,7 @@ class StopOnNonFinite:
         self._on_device: list[tuple[int, float | None, Any]] = []
         self._fetched: list[tuple[int, float | None, dict[str, float]]] = []
         self._in_a_row = 0
+        self._collected_until: int | None = None
 
     def attach(self, engine: Engine) -> "StopOnNonFinite":
         """Register on the engine's events and return self."""
@@ -66,8 +67,10 @@ class StopOnNonFinite:
         return self
 
     def start(self, engine: Engine) -> None:
-        """Drop lines of iterations that are about to happen again."""
+        """Forget a run that this one does not go on with; drop lines that are about to come again."""
         self._note_lr()
+        if self._collected_until not in (None, engine.state.iteration):
+            self._on_device, self._fetched, self._in_a_row = [], [], 0
         if self.path is None or not self.path.exists():
             return
         lines = parse_lines(self.path.read_text(), self.path)
@@ -81,6 +84,7 @@ class StopOnNonFinite:
         """Keep this iteration's losses, on the device; look at them if the window is full."""
         state = engine.state
         self._on_device.append((state.iteration, self._lr, state.output))
+        self._collected_until = state.iteration
         self._note_lr()
         if state.iteration % self.every_iters == 0:
             self.check(engine)
@@ -123,7 +127,7 @@ class StopOnNonFinite:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was taken."""
-        self._on_device, self._fetched = [], list(state["fetched"])
+        self._on_device, self._fetched, self._collected_until = [], list(state["fetched"]), None
         self._in_a_row = state["in_a_row"]
 
     def _record(self, engine: Engine, iteration: int, losses: dict[str, float], lr: float | None) -> None:

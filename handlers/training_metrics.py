@@ -33,19 +33,29 @@ class StepMeans:
         self._window: dict[str, list[float]] = {}
         self._epoch: dict[str, float] = {}
         self._epoch_counts: dict[str, int] = {}
+        self._collected_until: int | None = None
 
     def attach(self, engine: Engine) -> "StepMeans":
         """Register on the engine's events and return self."""
+        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED | Events.TERMINATE, self.publish_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.start_epoch)
         return self
 
+    def start(self, engine: Engine) -> None:
+        """Forget what was collected, unless the engine goes on after it."""
+        if self._collected_until not in (None, engine.state.iteration):
+            self._on_device.clear()
+            self._window, self._epoch, self._epoch_counts = {}, {}, {}
+
     def collect(self, engine: Engine) -> None:
         """Keep this iteration's outputs, on the device; publish if the window is full."""
-        self._on_device.append(engine.state.output)
+        state = engine.state
+        self._on_device.append(state.output)
+        self._collected_until = state.iteration
         # Here and in other handlers: a filter, ITERATION_COMPLETED(every=...), costs four times as much.
-        if engine.state.iteration % self.every_iters == 0:
+        if state.iteration % self.every_iters == 0:
             self.publish_window(engine)
 
     def publish_window(self, engine: Engine) -> None:
@@ -82,6 +92,7 @@ class StepMeans:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was taken."""
         self._on_device.clear()
+        self._collected_until = None
         self._window = {name: list(values) for name, values in state["window"].items()}
         self._epoch = dict(state["epoch"])
         self._epoch_counts = dict(state["epoch_counts"])

@@ -51,6 +51,25 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
     return ((norms - 1) ** 2).mean()
 
 
+def discriminator_loss(
+    loss: AdversarialLoss, *, real: Tensor, fake: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the sum of a discriminator's losses on its outputs for real and for fake images.
+
+    With it come ``accuracy_fake`` and ``accuracy_real``, as `discriminator_accuracy` has them.
+
+    >>> found, accuracies = discriminator_loss(hinge, real=torch.tensor([2.0]), fake=torch.tensor([1.0]))
+    >>> found.item(), accuracies["accuracy_real"].item(), accuracies["accuracy_fake"].item()
+    (2.0, 1.0, 0.0)
+    """
+    judged = {"fake": fake, "real": real}
+    total = torch.stack([loss(output, role) for role, output in judged.items()]).sum()
+    return total, {
+        f"accuracy_{role}": discriminator_accuracy(loss, output.detach(), role)
+        for role, output in judged.items()
+    }
+
+
 LOSSES: dict[str, AdversarialLoss] = {
     "vanilla": vanilla,
     "least-squares": least_squares,

@@ -1,70 +1,24 @@
-"""Where and in which number format a step computes, and how a loss becomes an update."""
+"""How a step computes, and how its loss becomes an update."""
 
-import platform
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from functools import partial
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
-from ignite.utils import convert_tensor
+from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.checkpoint import checkpoint
 
-from ignite_pipeline.errors import BadInput
+from ignite_pipeline.devices import AUTOCAST_DTYPES, map_leaves, resolve_precision, to_device
+from ignite_pipeline.model_modes import KeptBuffers, TrainingMode
 
+_LOGGER = logging.getLogger(__name__)
+_LOOK_EVERY_ITERS = 50
 Part = TypeVar("Part")
 # The loss to minimise, and what the step publishes.
 LossAndOutput = tuple[Tensor, dict[str, Tensor]]
-
-_AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is a GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
-        raise BadInput(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name}")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except Exception as error:  # each backend raises its own
-        raise BadInput(f"--device {name} is not there ({str(error).splitlines()[0]}); try cpu") from error
-    return device
-
-
-def resolve_precision(name: str, device: torch.device | str) -> str:
-    """Turn "auto" into "bf16" where the device computes in bfloat16, else into "fp32"; pass others on.
-
-    On a processor that means AVX-512-BF16 or AMX: emulated bfloat16 is slower than float32.
-    """
-    if name not in ("auto", "fp32", *_AUTOCAST_DTYPES):
-        raise BadInput(f"precision must be auto, fp32, bf16 or fp16, got {name!r}")
-    if name != "auto":
-        return name
-    device = torch.device(device)
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    return "bf16" if device.type == "cpu" and _processor_computes_bf16() else "fp32"
-
-
-def _processor_computes_bf16() -> bool:
-    # torch has this only under private names, which move; Linux says it in plain text.
-    if platform.system() != "Linux":
-        return False
-    with open("/proc/cpuinfo") as info:
-        flags = next((line.split() for line in info if line.startswith("flags")), [])
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def to_device(device: torch.device | str) -> Callable[[Any], Any]:
-    """Return a function that moves the tensors of a batch to ``device`` without waiting until they are there.
-
-    >>> [x.device.type for x in to_device("cpu")((torch.zeros(1), torch.ones(1)))]
-    ['cpu', 'cpu']
-    """
-    return partial(convert_tensor, device=device, non_blocking=True)
 
 
 class Compute:
@@ -73,21 +27,29 @@ class Compute:
     ``precision`` is fp32, bf16, fp16 or auto; ``transfer`` moves a batch to the device (default: `to_device`,
     which does not wait for it).
 
-    A loss that is not finite leaves the parameters as they are, and every later one too, so that they are
-    those of the iteration before whenever somebody looks; ``skip_non_finite`` leaves out that step alone.
-    The device is not asked for the loss's value where the optimizer is a fused one
-    (``torch.optim.SGD(..., fused=True)``). In float16 the loss scale skips steps, as usual.
+    ``micro_batches`` saves memory: a model is called on so many parts of a batch, one after the other, and
+    once more on each when its gradients are due, so that one part at a time is in memory (Chen et al.,
+    "Training deep nets with sublinear memory cost", arXiv 1604.06174). The loss is still that of the whole
+    batch, whichever it is; batch norm sees the parts. It costs a second forward pass.
+
+    A loss that is not finite leaves the parameters as they are, and every later one too until a new run
+    begins, so that they are those of the iteration before whenever somebody looks; ``skip_non_finite`` leaves
+    out that step alone. In float16 the loss scale skips steps, as usual. Whichever it is, a warning is logged
+    within 50 iterations. The device is not asked for the loss's value where the optimizer is a fused one
+    (``torch.optim.SGD(..., fused=True)``).
 
     >>> weight = torch.nn.Parameter(torch.ones(1))
     >>> optimizer = torch.optim.SGD([weight], lr=0.1, fused=True)
-    >>> for skip in (False, True):
-    ...     compute = Compute(skip_non_finite=skip)
-    ...     for factor in (torch.nan, 1.0):
-    ...         compute.begin()
-    ...         output = compute.update(optimizer, lambda x: (x * weight.sum(), {}), [factor])
+    >>> compute = Compute()
+    >>> def step(engine, factor):
+    ...     compute.begin(engine)
+    ...     return compute.update(optimizer, lambda x: (x * weight.sum(), {}), [factor])
+    >>> _LOGGER.disabled = True
+    >>> for batches in ([1.0, torch.nan, 1.0], [1.0]):
+    ...     _ = Engine(step).run(batches)
     ...     print(round(weight.item(), 3))
-    1.0
     0.9
+    0.8
     """
 
     def __init__(
@@ -96,34 +58,109 @@ class Compute:
         *,
         precision: str = "fp32",
         skip_non_finite: bool = False,
+        micro_batches: int = 1,
         transfer: Callable[[Any], Any] | None = None,
     ) -> None:
+        if micro_batches < 1:
+            raise ValueError(f"micro_batches must be at least 1, got {micro_batches}")
         self.device, self.precision = torch.device(device), resolve_precision(precision, device)
-        self.skip_non_finite = skip_non_finite
+        self.skip_non_finite, self.micro_batches = skip_non_finite, micro_batches
         self.transfer = transfer or to_device(self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self._halted: Tensor | None = None
+        self._engine: Engine | None = None
+        self._modes: dict[nn.Module, TrainingMode] = {}
         self._buffers: list[tuple[Tensor, Tensor]] = []
+        # Whether a loss was not finite: in this iteration or, where updates stop for good, since they did.
+        self._bad: Tensor | None = None
+        # The same of iterations whose steps were left out, until it has been said.
+        self._left_out: Tensor | None = None
+        self._said = False
 
-    def begin(self, *models: nn.Module) -> None:
-        """Begin a step: put ``models`` in training mode, and remember what `end` may need."""
+    def begin(self, engine: Engine, *models: nn.Module) -> None:
+        """Begin a step of ``engine``: put ``models`` in `TrainingMode`, and remember what `end` may need."""
+        if engine is not self._engine:
+            self._watch(engine)
+        elif engine.state.iteration % _LOOK_EVERY_ITERS == 1:
+            self._say_what_was_not_finite(engine)
         for model in models:
-            if not model.training:
-                model.train()
+            if model not in self._modes:
+                self._modes[model] = TrainingMode(model)
+            self._modes[model].enter()
+        if self._goes_on:
+            if self._bad is not None:
+                self._left_out = self._bad if self._left_out is None else self._left_out | self._bad
+            self._bad = None
         if self.skip_non_finite:
-            self._halted = None
             self._buffers = [(buffer, buffer.clone()) for model in models for buffer in model.buffers()]
 
     def end(self) -> None:
         """End a step: buffers, such as the statistics of batch norm, forget a batch that was skipped."""
         for buffer, before in self._buffers:
-            buffer.copy_(torch.where(self._halted, before, buffer))  # type: ignore[arg-type]
+            buffer.copy_(torch.where(self._bad, before, buffer))  # type: ignore[arg-type]
         self._buffers = []
 
+    def _watch(self, engine: Engine) -> None:
+        self._engine = engine
+        self._start(engine)
+        if not engine.has_event_handler(self._start, Events.STARTED):
+            engine.add_event_handler(Events.STARTED, self._start)
+            engine.add_event_handler(Events.EPOCH_COMPLETED | Events.TERMINATE, self._say_what_was_not_finite)
+
+    def _start(self, engine: Engine) -> None:
+        self._bad = self._left_out = None
+        self._said = False
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether updates go on after a loss that is not finite."""
+        return self.skip_non_finite or self.scaler.is_enabled()
+
+    def _say_what_was_not_finite(self, engine: Engine) -> None:
+        found = [flag for flag in (self._bad, self._left_out) if flag is not None]
+        if self._said or not any(found):
+            return
+        self._left_out, self._said = None, not self._goes_on
+        _LOGGER.warning(
+            "a loss was not finite by iteration %d: %s",
+            engine.state.iteration,
+            "its step was left out"
+            if self._goes_on
+            else "the weights stay what they were before it, until a new run begins",
+        )
+
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context in which to call a model."""
-        dtype = _AUTOCAST_DTYPES.get(self.precision)
+        """Return the context in which to call a model; `predict` does."""
+        dtype = AUTOCAST_DTYPES.get(self.precision)
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def predict(self, model: nn.Module, x: Any) -> Any:
+        """Call ``model`` on ``x`` in the number format; halves come back as float32.
+
+        ``x`` is what the model takes: a tensor ``(B, ...)``, or a dict, tuple or list of such. With
+        micro-batches, what it returns must be alike.
+        """
+        parts = [x] if self.micro_batches == 1 else _split(x, self.micro_batches)
+        if len(parts) == 1:
+            return self._call(model, x)
+        if not torch.is_grad_enabled():
+            return _joined([self._call(model, part) for part in parts])
+        return _joined(
+            [
+                checkpoint(
+                    self._call,
+                    model,
+                    part,
+                    use_reentrant=False,
+                    context_fn=lambda: (nullcontext(), KeptBuffers(model)),
+                )
+                for part in parts
+            ]
+        )
+
+    def _call(self, model: nn.Module, x: Any) -> Any:
+        with self.autocast():
+            y_pred = model(x)
+        return _single(y_pred) if isinstance(y_pred, Tensor) else map_leaves(_single, y_pred)
 
     def update(
         self,
@@ -162,16 +199,16 @@ class Compute:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
         bad = ~loss.isfinite()
-        self._halted = bad if self._halted is None else self._halted | bad
+        self._bad = bad if self._bad is None else self._bad | bad
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)
             self.scaler.update()
         elif optimizer.defaults.get("fused"):
             # What GradScaler does: a fused kernel reads the flag on the device and keeps the weights.
-            optimizer.found_inf = self._halted.float()  # type: ignore[attr-defined]
+            optimizer.found_inf = self._bad.float()  # type: ignore[attr-defined]
             optimizer.step()
             del optimizer.found_inf  # type: ignore[attr-defined]
-        elif not self._halted:
+        elif not self._bad:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -179,7 +216,7 @@ class Compute:
 
         Raises ``ValueError`` when updates have stopped: the weights are those of an earlier iteration then.
         """
-        if not self.skip_non_finite and self._halted is not None and self._halted:
+        if not self._goes_on and self._bad is not None and self._bad:
             raise ValueError("a loss was not finite")
         return self.scaler.state_dict()
 
@@ -196,3 +233,43 @@ def _zero_momentum(optimizer: Optimizer) -> None:
         if group.get("momentum") and group.get("dampening") == 0:
             for parameter in group["params"]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _single(y: Any) -> Any:
+    return y.float() if isinstance(y, Tensor) and y.dtype in AUTOCAST_DTYPES.values() else y
+
+
+def _split(x: Any, parts: int) -> list[Any]:
+    """Cut the tensors in ``x`` along their first dimension into at most ``parts``, as ``torch.chunk`` does.
+
+    >>> [part["a"].tolist() for part in _split({"a": torch.arange(5)}, 2)]
+    [[0, 1, 2], [3, 4]]
+    """
+    sizes: list[int] = []
+    map_leaves(lambda leaf: sizes.append(len(leaf)) if isinstance(leaf, Tensor) else None, x)
+    if len(set(sizes)) != 1:
+        raise ValueError(f"micro_batches need tensors of one batch, got {sorted(set(sizes))} rows")
+    size = -(-sizes[0] // parts)
+
+    def part_from(first: int) -> Any:
+        return map_leaves(lambda leaf: leaf[first : first + size] if isinstance(leaf, Tensor) else leaf, x)
+
+    return [part_from(first) for first in range(0, sizes[0], size)]
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Put together what a model has returned for the parts of a batch.
+
+    >>> _joined([{"a": torch.zeros(2)}, {"a": torch.ones(1)}])
+    {'a': tensor([0., 0., 1.])}
+    """
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(parts)
+    if isinstance(first, Mapping):
+        return {name: _joined([part[name] for part in parts]) for name in first}
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*map(_joined, map(list, zip(*parts, strict=True))))
+    if isinstance(first, tuple | list):
+        return type(first)(map(_joined, map(list, zip(*parts, strict=True))))
+    return first

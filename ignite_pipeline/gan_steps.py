@@ -1,7 +1,6 @@
 """Steps of a GAN: a generator against a discriminator, and what the generator makes of a batch."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ignite_pipeline.adversarial import AdversarialLoss, discriminator_accuracy, gradient_penalty, vanilla
+from ignite_pipeline.adversarial import AdversarialLoss, discriminator_loss, gradient_penalty, vanilla
 from ignite_pipeline.compute import Compute, LossAndOutput
+from ignite_pipeline.model_modes import frozen, inference_mode_of
 from ignite_pipeline.steps import Step
 
 # Source, target, and what the generator makes of the source.
@@ -65,29 +65,19 @@ def gan_step(
     by = compute or Compute()
 
     def judge(image: Tensor, source: Tensor) -> Tensor:
-        with by.autocast():
-            logits: Tensor = discriminator(torch.cat([source, image], 1) if conditional else image)
-            return logits.float()
+        logits: Tensor = by.predict(discriminator, torch.cat([source, image], 1) if conditional else image)
+        return logits
 
-    def generate(source: Tensor) -> Tensor:
-        with by.autocast():
-            fake: Tensor = generator(source)
-            return fake.float()
-
-    def discriminator_loss(part: _Images) -> LossAndOutput:
+    def loss_of_discriminator(part: _Images) -> LossAndOutput:
         source, target, fake = part
-        judged = {"fake": judge(fake.detach(), source), "real": judge(target, source)}
-        losses = [adversarial_loss(output, role) for role, output in judged.items()]
-        loss = discriminator_weight * torch.stack(losses).sum()
+        judged_fake, judged_real = judge(fake.detach(), source), judge(target, source)
+        loss, accuracies = discriminator_loss(adversarial_loss, real=judged_real, fake=judged_fake)
+        loss = discriminator_weight * loss
         if penalty_weight:
             loss = loss + penalty_weight * gradient_penalty(partial(judge, source=source), target, fake)
-        accuracies = {
-            f"accuracy_{role}": discriminator_accuracy(adversarial_loss, output.detach(), role)
-            for role, output in judged.items()
-        }
         return loss, {"loss_d": loss, **accuracies}
 
-    def generator_loss(part: _Images) -> LossAndOutput:
+    def loss_of_generator(part: _Images) -> LossAndOutput:
         source, target, fake = part
         loss = adversarial = adversarial_loss(judge(fake, source), "generator")
         output = {"loss_g_adversarial": adversarial}
@@ -97,54 +87,23 @@ def gan_step(
         return loss, output
 
     def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
-        by.begin(generator, discriminator)
+        by.begin(engine, generator, discriminator)
         batch = by.transfer(batch)
         source, target = batch if transform is None else transform(batch)
         for _ in range(discriminator_steps - 1):
             with torch.no_grad():
-                part = source, target, generate(source)
-            by.update(optimizer_d, discriminator_loss, [part], clip_norm=clip_norm)
-        part = source, target, generate(source)
-        output = by.update(optimizer_d, discriminator_loss, [part], clip_norm=clip_norm)
+                part = source, target, by.predict(generator, source)
+            by.update(optimizer_d, loss_of_discriminator, [part], clip_norm=clip_norm)
+        part = source, target, by.predict(generator, source)
+        output = by.update(optimizer_d, loss_of_discriminator, [part], clip_norm=clip_norm)
         with frozen(discriminator):
-            output |= by.update(optimizer_g, generator_loss, [part], clip_norm=clip_norm)
+            output |= by.update(optimizer_g, loss_of_generator, [part], clip_norm=clip_norm)
         by.end()
         for schedule in schedules:
             schedule.step()
         return output
 
     return step
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Compute no gradients for the model's parameters; restore what was before."""
-    before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    for parameter, _ in before:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter, requires_grad in before:
-            parameter.requires_grad_(requires_grad)
-
-
-@contextmanager
-def inference_mode_of(model: nn.Module, mode: str) -> Iterator[None]:
-    """Put a model in ``"train"`` or ``"eval"`` mode without gradients; restore mode and buffers after.
-
-    In ``"train"`` mode dropout stays on and batch norm uses the statistics of the batch at hand, as pix2pix
-    does at test time (section 3.3); the running statistics stay as they were.
-    """
-    training, buffers = model.training, [(buffer, buffer.clone()) for buffer in model.buffers()]
-    model.train(mode == "train")
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
-        for buffer, before in buffers:
-            buffer.copy_(before)
 
 
 def translation_step(
@@ -165,8 +124,8 @@ def translation_step(
     def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
         batch = by.transfer(batch)
         source, target = batch if transform is None else transform(batch)
-        with inference_mode_of(generator, mode), by.autocast():
-            fake = generator(source).float()
+        with inference_mode_of(generator, mode):
+            fake = by.predict(generator, source)
         return {"y_pred": fake, "y": target}
 
     return step

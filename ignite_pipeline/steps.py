@@ -16,7 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from ignite_pipeline.compute import Compute, LossAndOutput
 
 Step = Callable[[Engine, Any], dict[str, Tensor]]
-Metric = Callable[[Tensor, Tensor], Tensor]
+Metric = Callable[[Any, Any], Tensor]
+Unpack = Callable[[Any], tuple[Any, Any]]
 
 
 def accuracy(y_pred: Tensor, y: Tensor) -> Tensor:
@@ -31,23 +32,22 @@ def accuracy(y_pred: Tensor, y: Tensor) -> Tensor:
 def supervised_step(
     model: nn.Module,
     optimizer: Optimizer,
-    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    loss_fn: Callable[[Any, Any], Tensor],
     *,
     compute: Compute | None = None,
-    transform: Callable[[Tensor], Tensor] | None = None,
+    unpack: Unpack | None = None,
+    transform: Callable[[Any], Any] | None = None,
     schedule: LRScheduler | None = None,
     clip_norm: float | None = None,
-    micro_batches: int = 1,
     metrics: Mapping[str, Metric] | None = None,
 ) -> Step:
     """Return a step that trains ``model`` on ``(x, y)``: one batch, one update.
 
-    ``compute`` says where and how (default: in float32 on the processor). ``transform`` is applied to ``x``
-    on the device. ``loss_fn`` must average over the batch. The ``schedule`` steps once an iteration.
-    ``micro_batches`` splits the batch and accumulates the gradients, to save memory: an update still sees
-    the whole batch, the last, smaller one too. A loss that is not finite leaves the parameters as they are
-    from then on (see `Compute`). The output has ``loss`` and one entry for each of ``metrics``, tensors
-    ``()``.
+    ``compute`` says where and how (default: in float32 on the processor). A batch is ``(x, y)``, or whatever
+    ``unpack`` makes that of once it is on the device: ``operator.itemgetter("image", "label")`` for a dict.
+    ``transform`` is applied to ``x``. The ``schedule`` steps once an iteration. A loss that is not finite
+    leaves the parameters as they are from then on (see `Compute`). The output has ``loss`` and one entry for
+    each of ``metrics``, functions of the prediction and ``y`` as ``loss_fn`` is: tensors ``()``.
 
     >>> model = nn.Linear(2, 2)
     >>> step = supervised_step(
@@ -60,30 +60,23 @@ def supervised_step(
     >>> sorted(state.output)
     ['accuracy', 'loss']
     """
-    if micro_batches < 1:
-        raise ValueError(f"micro_batches must be at least 1, got {micro_batches}")
     if clip_norm is not None and clip_norm <= 0:
         raise ValueError(f"clip_norm must be positive or None, got {clip_norm}")
     by = compute or Compute()
     measures = {"loss": loss_fn, **(metrics or {})}
 
-    def forward(part: tuple[Tensor, Tensor, float]) -> LossAndOutput:
-        x, y, share = part
-        with by.autocast():
-            y_pred = model(x)
-        output = {name: measure(y_pred.float(), y) * share for name, measure in measures.items()}
+    def forward(batch: tuple[Any, Any]) -> LossAndOutput:
+        x, y = batch
+        y_pred = by.predict(model, x)
+        output = {name: measure(y_pred, y) for name, measure in measures.items()}
         return output["loss"], output
 
     def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
-        by.begin(model)
-        x, y = by.transfer(batch)
+        by.begin(engine, model)
+        x, y = _pair(by.transfer(batch), unpack)
         if transform is not None:
             x = transform(x)
-        parts = [
-            (x_part, y_part, len(x_part) / len(x))
-            for x_part, y_part in zip(x.chunk(micro_batches), y.chunk(micro_batches), strict=True)
-        ]
-        output = by.update(optimizer, forward, parts, clip_norm=clip_norm)
+        output = by.update(optimizer, forward, [(x, y)], clip_norm=clip_norm)
         by.end()
         if schedule is not None:
             schedule.step()
@@ -92,16 +85,30 @@ def supervised_step(
     return step
 
 
+def _pair(batch: Any, unpack: Unpack | None) -> tuple[Any, Any]:
+    if unpack is not None:
+        return unpack(batch)
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        return batch[0], batch[1]
+    names = f" with {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else ""
+    raise ValueError(
+        f"a batch must be (x, y), got {type(batch).__name__}{names}: give the step unpack, such as"
+        ' unpack=operator.itemgetter("image", "label")'
+    )
+
+
 def evaluation_step(
     model: nn.Module,
     *,
     compute: Compute | None = None,
-    transform: Callable[[Tensor], Tensor] | None = None,
+    unpack: Unpack | None = None,
+    transform: Callable[[Any], Any] | None = None,
     mirror: bool = False,
 ) -> Step:
     """Return a step that predicts in eval mode: ``{"y_pred": logits, "y": targets}``, for Ignite's metrics.
 
-    ``mirror`` averages the logits of each image and its mirror image.
+    ``unpack`` and ``transform`` are as in `supervised_step`. ``mirror`` averages the logits of each image
+    and its mirror image.
 
     >>> from ignite.metrics import Accuracy
     >>> evaluator = Engine(evaluation_step(nn.Identity()))
@@ -115,13 +122,12 @@ def evaluation_step(
     def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
         if model.training:
             model.eval()
-        x, y = by.transfer(batch)
+        x, y = _pair(by.transfer(batch), unpack)
         if transform is not None:
             x = transform(x)
-        with by.autocast():
-            y_pred = model(x).float()
-            if mirror:
-                y_pred = (y_pred + model(x.flip(-1)).float()) / 2
+        y_pred = by.predict(model, x)
+        if mirror:
+            y_pred = (y_pred + by.predict(model, x.flip(-1))) / 2
         return {"y_pred": y_pred, "y": y}
 
     return step

@@ -21,7 +21,8 @@ from handlers import EvaluateEachEpoch, LearningRate, SampleGrids, StepMeans
 from ignite_pipeline.adversarial import LOSSES
 from ignite_pipeline.data.batch_transforms import RandomCrop, SplitPair
 from ignite_pipeline.data.paired import DIRECTIONS, paired_images
-from ignite_pipeline.gan_steps import gan_step, inference_mode_of, translation_step
+from ignite_pipeline.gan_steps import gan_step, translation_step
+from ignite_pipeline.model_modes import inference_mode_of
 from ignite_pipeline.models.pix2pix import IMAGE_SIZES, NORMS, PatchDiscriminator, UNetGenerator
 from ignite_pipeline.run import Best, Parser, Run, launch, number
 
@@ -175,8 +176,8 @@ def train(run: Run) -> None:
 
 def translations(run: Run, generator: nn.Module, source: Tensor, target: Tensor) -> list[Tensor]:
     """Return columns of images: ``source``, what the generator makes of each, and ``target``."""
-    with inference_mode_of(generator, run.options.inference), run.compute.autocast():
-        fake = torch.cat([generator(image.unsqueeze(0)).float() for image in source])
+    with inference_mode_of(generator, run.options.inference):
+        fake = torch.cat([run.compute.predict(generator, image.unsqueeze(0)) for image in source])
     return [source, fake, target]
 
 

@@ -20,11 +20,11 @@ from handlers import load_checkpoint
 from handlers.errors import UnusableRun
 from handlers.files import write_whole
 from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder, number
-from ignite_pipeline.compute import resolve_device
 from ignite_pipeline.data.images import image_files, progress, read_image
 from ignite_pipeline.data.paired import split_pair
+from ignite_pipeline.devices import resolve_device
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.gan_steps import inference_mode_of
+from ignite_pipeline.model_modes import inference_mode_of
 from ignite_pipeline.models.pix2pix import UNetGenerator
 
 

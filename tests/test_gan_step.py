@@ -15,7 +15,8 @@ from ignite_pipeline.adversarial import (
     vanilla,
 )
 from ignite_pipeline.compute import Compute
-from ignite_pipeline.gan_steps import gan_step, inference_mode_of, translation_step
+from ignite_pipeline.gan_steps import gan_step, translation_step
+from ignite_pipeline.model_modes import inference_mode_of
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
 
 
@@ -71,8 +72,9 @@ def test_equals_pix2pix_written_out():
     our_gradients = [gradients_at_each_step(o) for o in our_optimizers]
     plain_gradients = [gradients_at_each_step(o) for o in plain_optimizers]
     step = gan_step(*ours, *our_optimizers)
+    engine = Engine(step)
     for seed in range(3):
-        output = step(None, pair(seed))
+        output = step(engine, pair(seed))
         expected = written_out(*plain, *plain_optimizers, *pair(seed))
         for name, value in expected.items():
             torch.testing.assert_close(output[name], value.detach())
@@ -92,14 +94,14 @@ def test_the_discriminator_receives_no_gradient_in_the_generators_half():
         optimizer.register_step_pre_hook(
             lambda *args: seen.append([p.grad.clone() for p in discriminator.parameters()])
         )
-    gan_step(generator, discriminator, optimizer_g, optimizer_d)(None, pair())
+    Engine(gan_step(generator, discriminator, optimizer_g, optimizer_d)).run([pair()])
     assert all(torch.equal(*gradients) for gradients in zip(*seen, strict=True))
     assert len(seen) == 2
     assert all(p.requires_grad for p in discriminator.parameters())
 
 
 def test_the_output_is_detached_scalars():
-    output = gan_step(*networks(), *map(adam, networks()))(None, pair())
+    output = Engine(gan_step(*networks(), *map(adam, networks()))).run([pair()]).output
     assert sorted(output) == [
         "accuracy_fake",
         "accuracy_real",
@@ -199,6 +201,21 @@ def test_a_plain_dcgan_trains():
     state = Engine(step).run([(torch.randn(16, 8, 1, 1), real) for _ in range(60)])
     assert "loss_g_reconstruction" not in state.output
     assert generator(noise).mean().item() > first + 0.3
+
+
+@pytest.mark.parametrize("penalty_weight", [0.0, 10.0])
+def test_micro_batches_give_the_gradients_of_the_whole_batch(penalty_weight):
+    torch.manual_seed(0)
+    whole = nn.Conv2d(3, 3, 3, padding=1), nn.Sequential(nn.Conv2d(6, 4, 3), nn.Tanh(), nn.Conv2d(4, 1, 3))
+    parts = copy.deepcopy(whole)
+    for models, compute in ((whole, Compute()), (parts, Compute(micro_batches=2))):
+        torch.manual_seed(1)
+        step = gan_step(
+            *models, *map(adam, models), compute=compute, penalty_weight=penalty_weight, discriminator_steps=2
+        )
+        Engine(step).run([pair(seed) for seed in range(3)])
+    for model, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(other.state_dict(), model.state_dict())
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

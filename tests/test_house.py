@@ -20,9 +20,11 @@ CORE = (
     "adversarial",
     "command_line",
     "compute",
+    "devices",
     "errors",
     "gan_steps",
     "machine",
+    "model_modes",
     "seeding",
     "steps",
 )
@@ -141,6 +143,7 @@ def test_the_exported_names_of_handlers():
 PUBLIC = {
     "adversarial": [
         "discriminator_accuracy",
+        "discriminator_loss",
         "gradient_penalty",
         "hinge",
         "least_squares",
@@ -159,7 +162,7 @@ PUBLIC = {
         "served",
     ],
     "command_line": ["Parser", "exit_on_bad_input", "make_folder", "number", "say", "say_loudly"],
-    "compute": ["Compute", "resolve_device", "resolve_precision", "to_device"],
+    "compute": ["Compute"],
     "data.batch_transforms": ["Normalize", "RandomCrop", "SplitPair"],
     "data.cifar2": ["cifar2"],
     "data.generated": ["draw_airplanes_and_birds"],
@@ -182,9 +185,11 @@ PUBLIC = {
     "data.paired": ["PairTensors", "paired_images", "split_pair"],
     "data.position_keyed": ["BadSample", "PositionKeyed", "takes_batches"],
     "data.position_sampler": ["BatchKey", "PositionSampler"],
+    "devices": ["map_leaves", "resolve_device", "resolve_precision", "to_device"],
     "errors": ["BadInput"],
-    "gan_steps": ["frozen", "gan_step", "inference_mode_of", "translation_step"],
+    "gan_steps": ["gan_step", "translation_step"],
     "machine": ["available_cores", "keep_freed_memory"],
+    "model_modes": ["KeptBuffers", "TrainingMode", "frozen", "inference_mode_of"],
     "models.classifiers": [
         "GlobalMaxPool",
         "Residual",

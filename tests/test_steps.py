@@ -1,11 +1,16 @@
 import copy
+import weakref
+from functools import partial
+from operator import itemgetter
+from typing import NamedTuple
 
 import pytest
 import torch
 from ignite.engine import Engine
 from torch import nn
 
-from ignite_pipeline.compute import Compute, resolve_precision
+from ignite_pipeline.compute import Compute
+from ignite_pipeline.devices import resolve_precision
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
 
 LOSS = nn.functional.cross_entropy
@@ -52,7 +57,8 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batches):
     whole, split = tiny_model(), tiny_model()
     measures = {"accuracy": accuracy}
     expected = Engine(supervised_step(whole, sgd(whole), LOSS, metrics=measures)).run(batches(4)).output
-    step = supervised_step(split, sgd(split), LOSS, metrics=measures, micro_batches=micro_batches)
+    compute = Compute(micro_batches=micro_batches)
+    step = supervised_step(split, sgd(split), LOSS, metrics=measures, compute=compute)
     output = Engine(step).run(batches(4)).output
     torch.testing.assert_close(weights(split), weights(whole))
     torch.testing.assert_close(output, expected)
@@ -61,8 +67,134 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batches):
 def test_a_last_batch_smaller_than_the_number_of_micro_batches_still_counts():
     whole, split = tiny_model(), tiny_model()
     Engine(supervised_step(whole, sgd(whole), LOSS)).run(batches(1, size=2))
-    Engine(supervised_step(split, sgd(split), LOSS, micro_batches=4)).run(batches(1, size=2))
+    compute = Compute(micro_batches=4)
+    Engine(supervised_step(split, sgd(split), LOSS, compute=compute)).run(batches(1, size=2))
     torch.testing.assert_close(weights(split), weights(whole))
+
+
+def contrast(y_pred, y):
+    """A loss that a part of a batch says nothing about: each row against all others."""
+    return LOSS(y_pred @ y_pred.T, torch.arange(len(y)))
+
+
+@pytest.mark.parametrize(
+    "loss_fn",
+    [
+        nn.CrossEntropyLoss(weight=torch.tensor([0.1, 1.0, 5.0])),
+        partial(LOSS, weight=torch.tensor([0.1, 1.0, 5.0]), label_smoothing=0.1),
+        nn.CrossEntropyLoss(ignore_index=1),
+        nn.CrossEntropyLoss(reduction="sum"),
+        contrast,
+    ],
+    ids=["weights", "function with weights", "ignored targets", "sum", "contrast"],
+)
+def test_micro_batches_are_right_for_any_loss(loss_fn):
+    whole, split = tiny_model(), tiny_model()
+    results = []
+    for model, compute in ((whole, Compute()), (split, Compute(micro_batches=3))):
+        step = supervised_step(model, sgd(model, lr=0.01), loss_fn, compute=compute)
+        results.append(Engine(step).run(batches(4)).output)
+    torch.testing.assert_close(results[1], results[0])
+    torch.testing.assert_close(weights(split), weights(whole))
+
+
+def test_micro_batches_draw_and_count_statistics_once():
+    x, y = batches(1)[0]
+    ours = nn.Sequential(nn.BatchNorm1d(6), nn.Dropout(0.5), tiny_model())
+    written = copy.deepcopy(ours)
+    torch.manual_seed(0)
+    Engine(supervised_step(ours, sgd(ours), LOSS, compute=Compute(micro_batches=2))).run([(x, y)])
+    torch.manual_seed(0)
+    optimizer = sgd(written)
+    LOSS(torch.cat([written(part) for part in x.chunk(2)]), y).backward()
+    optimizer.step()
+    assert ours[0].num_batches_tracked == 2
+    torch.testing.assert_close(ours.state_dict(), written.state_dict(), rtol=0, atol=0)
+
+
+class Counted(nn.Module):
+    """Count how many of its outputs are in memory at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.outputs, self.most = weakref.WeakSet(), 0
+
+    def forward(self, x):
+        output = x.exp()
+        self.outputs.add(output)
+        self.most = max(self.most, len(self.outputs))
+        return output.exp()
+
+
+@pytest.mark.parametrize(("micro_batches", "rows"), [(1, 10), (5, 2)])
+def test_micro_batches_are_in_memory_one_at_a_time(micro_batches, rows):
+    counted, seen = Counted(), []
+    model = nn.Sequential(nn.Linear(6, 3), counted)
+    model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    step = supervised_step(model, sgd(model), LOSS, compute=Compute(micro_batches=micro_batches))
+    Engine(step).run(batches(1))
+    assert (max(seen), counted.most) == (rows, 1)
+
+
+class Point(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+class Both(nn.Module):
+    """A model whose input and output are dicts."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = tiny_model()
+
+    def forward(self, x):
+        return {"logits": self.model(x["left"] + x["right"]), "names": ("a", x["left"])}
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_batches_may_be_dicts_and_named_tuples(micro_batches):
+    data, results = batches(3), []
+    for wrap, unpack in (
+        (lambda x, y: (x, y), None),
+        (Point, None),
+        (lambda x, y: {"x": x, "y": y, "file": ["a.png"], "note": None}, itemgetter("x", "y")),
+    ):
+        model = tiny_model()
+        compute = Compute(micro_batches=micro_batches)
+        step = supervised_step(model, sgd(model), LOSS, unpack=unpack, compute=compute)
+        Engine(step).run([wrap(*batch) for batch in data])
+        evaluator = Engine(evaluation_step(model, unpack=unpack))
+        results += [weights(model), evaluator.run([wrap(*data[0])]).output["y_pred"]]
+    assert all(torch.equal(*pair) for pair in zip(results[2:], results[:-2], strict=True))
+    plain, both = tiny_model(), Both()
+    Engine(supervised_step(plain, sgd(plain), LOSS, compute=Compute(micro_batches=micro_batches))).run(data)
+    step = supervised_step(
+        both,
+        sgd(both),
+        lambda y_pred, y: LOSS(y_pred["logits"], y),
+        unpack=lambda batch: ({"left": batch["x"], "right": torch.zeros(1).expand(10, 6)}, batch["y"]),
+        compute=Compute(micro_batches=micro_batches),
+    )
+    Engine(step).run([{"x": x, "y": y} for x, y in data])
+    torch.testing.assert_close(weights(both), weights(plain))
+
+
+def test_a_batch_that_is_no_pair_is_told_how_to_become_one():
+    model = tiny_model()
+    step = supervised_step(model, sgd(model), LOSS)
+    x, y = batches(1)[0]
+    with pytest.raises(ValueError, match="got dict with image, label: give the step unpack, such as"):
+        step(Engine(step), {"image": x, "label": y})
+    with pytest.raises(ValueError, match="got tuple: give the step unpack"):
+        step(Engine(step), (x, y, y))
+
+
+def test_a_model_in_double_precision_stays_in_it():
+    model = tiny_model().double()
+    x, y = batches(1)[0]
+    output = Engine(supervised_step(model, sgd(model), LOSS)).run([(x.double(), y)]).output
+    assert output["loss"].dtype == torch.float64
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
@@ -97,8 +229,8 @@ def test_a_loss_that_is_not_finite_ends_all_updates(fused, place):
         model = tiny_model()
         compute = Compute()
         step = supervised_step(model, sgd(model, fused), LOSS, compute=compute)
-        for batch in part:
-            step(Engine(step), batch)
+        if part:
+            Engine(step).run(part)
         results.append(weights(model))
     assert torch.equal(*results)
 
@@ -106,10 +238,11 @@ def test_a_loss_that_is_not_finite_ends_all_updates(fused, place):
 def test_a_state_whose_updates_have_ended_is_not_saved():
     compute, model = Compute(), tiny_model()
     step = supervised_step(model, sgd(model), LOSS, compute=compute)
+    engine = Engine(step)
     x, y = batches(1)[0]
-    step(Engine(step), (x, y))
+    step(engine, (x, y))
     compute.state_dict()
-    step(Engine(step), (x * torch.nan, y))
+    step(engine, (x * torch.nan, y))
     with pytest.raises(ValueError, match="a loss was not finite"):
         compute.state_dict()
 
@@ -135,7 +268,8 @@ def test_the_schedule_steps_once_an_iteration():
     model = tiny_model()
     optimizer = sgd(model)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: 1 / (1 + iteration))
-    Engine(supervised_step(model, optimizer, LOSS, schedule=schedule, micro_batches=2)).run(batches(3))
+    compute = Compute(micro_batches=2)
+    Engine(supervised_step(model, optimizer, LOSS, schedule=schedule, compute=compute)).run(batches(3))
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 4)
 
 
@@ -186,8 +320,9 @@ def test_mirror_averages_the_logits_of_an_image_and_its_mirror_image():
     torch.testing.assert_close(output["y_pred"], (x.flatten(1) + x.flip(3).flatten(1)) / 2)
 
 
-@pytest.mark.parametrize(("option", "value"), [("micro_batches", 0), ("clip_norm", 0.0)])
-def test_a_bad_argument_is_named(option, value):
+def test_a_bad_argument_is_named():
     model = tiny_model()
-    with pytest.raises(ValueError, match=f"{option} must be .* got {value}"):
-        supervised_step(model, sgd(model), LOSS, **{option: value})
+    with pytest.raises(ValueError, match="clip_norm must be positive or None, got 0"):
+        supervised_step(model, sgd(model), LOSS, clip_norm=0.0)
+    with pytest.raises(ValueError, match="micro_batches must be at least 1, got 0"):
+        Compute(micro_batches=0)

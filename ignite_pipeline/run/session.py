@@ -30,10 +30,11 @@ from handlers import (
 from handlers.attached import put_first
 from handlers.checkpointing import Stateful
 from ignite_pipeline.command_line import say, say_loudly
-from ignite_pipeline.compute import Compute, resolve_device, resolve_precision, to_device
+from ignite_pipeline.compute import Compute
 from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader, naming_samples
 from ignite_pipeline.data.own_randomness import keeps_random_state
 from ignite_pipeline.data.position_keyed import takes_batches
+from ignite_pipeline.devices import resolve_device, resolve_precision, to_device
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.run.auto_workers import AutoWorkers

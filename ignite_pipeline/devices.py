@@ -1,0 +1,100 @@
+"""Where to compute and in which number format, by name, and how a batch gets there."""
+
+import copy
+import dataclasses
+import platform
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite_pipeline.errors import BadInput
+
+AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise BadInput(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name}")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:  # each backend raises its own
+        raise BadInput(f"--device {name} is not there ({str(error).splitlines()[0]}); try cpu") from error
+    return device
+
+
+def resolve_precision(name: str, device: torch.device | str) -> str:
+    """Turn "auto" into "bf16" where the device computes in bfloat16, else into "fp32"; pass others on.
+
+    On a processor that means AVX-512-BF16 or AMX: emulated bfloat16 is slower than float32.
+    """
+    if name not in ("auto", "fp32", *AUTOCAST_DTYPES):
+        raise BadInput(f"precision must be auto, fp32, bf16 or fp16, got {name!r}")
+    if name != "auto":
+        return name
+    device = torch.device(device)
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    return "bf16" if device.type == "cpu" and _processor_computes_bf16() else "fp32"
+
+
+def _processor_computes_bf16() -> bool:
+    # torch has this only under private names, which move; Linux says it in plain text.
+    if platform.system() != "Linux":
+        return False
+    with open("/proc/cpuinfo") as info:
+        flags = next((line.split() for line in info if line.startswith("flags")), [])
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def to_device(device: torch.device | str) -> Callable[[Any], Any]:
+    """Return a function that moves the tensors of a batch to ``device`` without waiting until they are there.
+
+    What has a method ``to`` of its own moves by it.
+
+    >>> batch = {"x": torch.zeros(1), "pair": (torch.ones(1), None), "file": "a.png"}
+    >>> moved = to_device("cpu")(batch)
+    >>> moved["x"].device.type, moved["pair"][1], moved["file"]
+    ('cpu', None, 'a.png')
+    """
+    return partial(_moved, device=torch.device(device))
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    def move(thing: Any) -> Any:
+        return thing.to(device, non_blocking=True) if hasattr(thing, "to") else thing
+
+    return map_leaves(move, batch)
+
+
+def map_leaves(function: Callable[[Any], Any], batch: Any) -> Any:
+    """Apply ``function`` to all that is inside the dicts, tuples, lists and dataclasses of a batch.
+
+    >>> map_leaves(lambda x: x + 1, {"a": 1, "b": (2, [3])})
+    {'a': 2, 'b': (3, [4])}
+    """
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if isinstance(batch, Mapping) and not hasattr(batch, "to"):
+        mapped = {name: map_leaves(function, value) for name, value in batch.items()}
+        if type(batch) is dict:
+            return mapped
+        like: Any = copy.copy(batch)  # of its own kind: a defaultdict, say, is made otherwise
+        like.update(mapped)
+        return like
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(map_leaves(function, value) for value in batch))
+    if isinstance(batch, tuple | list):
+        return type(batch)(map_leaves(function, value) for value in batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type) and not hasattr(batch, "to"):
+        names = [field.name for field in dataclasses.fields(batch)]
+        return dataclasses.replace(
+            batch, **{name: map_leaves(function, getattr(batch, name)) for name in names}
+        )
+    return function(batch)

@@ -1,0 +1,102 @@
+"""The mode that a model is in, and what must not change while it is: parameters, buffers, statistics."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class TrainingMode:
+    """Keep a model in training mode, but for what is frozen.
+
+    Whatever has parameters, all of them frozen (``requires_grad`` is false), is in eval mode: a batch norm
+    there keeps its statistics. A module without parameters, such as dropout, is in the mode of what it is
+    part of.
+
+    >>> backbone, head = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.Linear(2, 2)
+    >>> model = nn.Sequential(backbone.requires_grad_(False), nn.Dropout(), head)
+    >>> TrainingMode(model).enter()
+    >>> [part.training for part in model]
+    [False, True, True]
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._modes: list[tuple[nn.Module, bool]] = []
+        self._parameters: list[nn.Parameter] = []
+        self._trainable: list[bool] = []
+
+    def enter(self) -> None:
+        """Put the model in that mode, unless it is; to look takes a microsecond for every ten parameters."""
+        if (
+            not self._modes
+            or self._trainable != [parameter.requires_grad for parameter in self._parameters]
+            or any(module.training is not mode for module, mode in self._modes)
+        ):
+            self._enter()
+
+    def _enter(self) -> None:
+        self._parameters = list(self.model.parameters())
+        self._trainable = [parameter.requires_grad for parameter in self._parameters]
+        frozen_parts = list(_frozen_parts(self.model))
+        self.model.train()
+        for part in frozen_parts:
+            part.eval()
+        self._modes = [(module, module.training) for module in (self.model, *frozen_parts)]
+
+
+def _frozen_parts(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the largest parts of a model that have parameters, and none to train."""
+    trainable = [parameter.requires_grad for parameter in model.parameters()]
+    if trainable and not any(trainable):
+        yield model
+    elif not all(trainable):
+        for child in model.children():
+            yield from _frozen_parts(child)
+
+
+@contextmanager
+def frozen(*models: nn.Module) -> Iterator[None]:
+    """Compute no gradients for the models' parameters; restore what was before."""
+    before = [(parameter, parameter.requires_grad) for model in models for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, requires_grad in before:
+            parameter.requires_grad_(requires_grad)
+
+
+class KeptBuffers:
+    """Restore the buffers of a model, such as the statistics of batch norm, each time the context is left."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._before: list[list[tuple[Tensor, Tensor]]] = []
+
+    def __enter__(self) -> None:
+        self._before.append([(buffer, buffer.clone()) for buffer in self.model.buffers()])
+
+    def __exit__(self, *error: object) -> None:
+        for buffer, value in self._before.pop():
+            # By its data: autograd may need the buffer, and takes any other change for a mistake.
+            buffer.data.copy_(value)
+
+
+@contextmanager
+def inference_mode_of(model: nn.Module, mode: str) -> Iterator[None]:
+    """Put a model in ``"train"`` or ``"eval"`` mode without gradients; restore modes and buffers after.
+
+    In ``"train"`` mode dropout stays on and batch norm uses the statistics of the batch at hand, as pix2pix
+    does at test time (section 3.3); the running statistics stay as they were.
+    """
+    before = [(module, module.training) for module in model.modules()]
+    model.train(mode == "train")
+    try:
+        with KeptBuffers(model), torch.no_grad():
+            yield
+    finally:
+        for module, training in before:
+            module.training = training
