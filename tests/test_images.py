@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ignite_pipeline.data.images import ImageTensors, read_image, stack_images
 
@@ -29,6 +29,46 @@ def test_images_of_every_mode_become_rgb(tmp_path, mode):
     decoded = stack_images([path], read_image)
     assert decoded.shape == (1, 3, 5, 6)
     assert (decoded == 255).all()
+
+
+def test_a_rotated_photograph_stands_upright(tmp_path):
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    exif = Image.Exif()
+    for orientation, seen in {1: pixels, 3: pixels[::-1, ::-1], 6: np.rot90(pixels, -1)}.items():
+        exif[ExifTags.Base.Orientation] = orientation
+        Image.fromarray(pixels).save(tmp_path / "image.png", exif=exif)
+        assert np.array_equal(np.asarray(read_image(tmp_path / "image.png")), seen)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB with a transparent colour", "L with one"])
+def test_what_is_transparent_is_laid_on_white(tmp_path, mode):
+    hidden = Image.new("RGBA", (2, 1), (50, 50, 50, 0))
+    hidden.putpixel((1, 0), (20, 20, 20, 255))
+    kind = mode.split()[0]
+    options = {"transparency": 50 if kind == "L" else (50, 50, 50)} if "with" in mode else {}
+    hidden.convert(kind).save(tmp_path / "image.png", **options)
+    assert np.asarray(read_image(tmp_path / "image.png"))[0, :, 0].tolist() == [255, 20]
+
+
+def test_half_transparent_pixels_are_mixed_with_white(tmp_path):
+    Image.new("RGBA", (1, 1), (0, 0, 0, 128)).save(tmp_path / "image.png")
+    assert read_image(tmp_path / "image.png").getpixel((0, 0)) == (127, 127, 127)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_become_eight(tmp_path, suffix):
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(np.array([[0, 128, 129, 32896, 65535]], dtype=np.uint16)).save(path)
+    decoded = np.asarray(read_image(path))
+    assert decoded.shape == (1, 5, 3)
+    assert decoded[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((2, 2), np.float32), np.full((2, 2), 70000, np.int32)], ids=str)
+def test_pixels_of_an_unknown_range_are_refused_by_name(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "image.tif")
+    with pytest.raises(ValueError, match=r"image.tif: .* unknown range, save it with 8 or 16 bits"):
+        read_image(tmp_path / "image.tif")
 
 
 @pytest.mark.parametrize("damage", [b"", b"not an image", "cut"])

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
@@ -135,12 +135,34 @@ class UnreadableImage(BadInput):
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return a file's image as RGB; raise `UnreadableImage` with its path if it cannot be read to its end."""
+    """Return a file's image as RGB, the way up that a viewer shows it.
+
+    What is transparent is laid on white, and 16 bits of grey become 8. `UnreadableImage` is raised with the
+    path for a file that cannot be read to its end, and for pixels of a range that nobody knows: floats, or
+    integers of 32 bits beyond 65,535.
+    """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            ImageOps.exif_transpose(image, in_place=True)
+            return _as_rgb(image)
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
         raise UnreadableImage(f"{path}: not a readable image ({error}); replace or remove it") from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.copy()
+    if image.mode == "F" or image.mode.startswith("I"):
+        # 16 bits are mode I where Pillow is old.
+        pixels = np.asarray(image)
+        if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError(f"its pixels are {pixels.dtype} of an unknown range, save it with 8 or 16 bits")
+        return Image.fromarray(((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
 
 
 def stack_images(
