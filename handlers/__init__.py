@@ -1,6 +1,6 @@
 """Event handlers for any PyTorch-Ignite ``Engine``. Attachment order is execution order."""
 
-from handlers.checkpoint_files import load_checkpoint, load_newest
+from handlers.checkpoint_files import load_best, load_checkpoint, load_newest
 from handlers.checkpointing import Checkpoints
 from handlers.evaluation import EvaluateEachEpoch
 from handlers.model_digest import model_sha256
@@ -29,6 +29,7 @@ __all__ = [
     "StopOnSignal",
     "VisdomBoard",
     "create_run",
+    "load_best",
     "load_checkpoint",
     "load_newest",
     "model_sha256",

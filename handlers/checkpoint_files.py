@@ -89,3 +89,19 @@ def load_newest(directory: str | Path) -> dict[str, Any]:
     if not iterations:
         raise UnusableRun(f"{directory}: holds no valid checkpoint to resume from")
     return load_checkpoint(max(iterations, key=iterations.__getitem__))
+
+
+def load_best(directory: str | Path) -> dict[str, Any]:
+    """Return the checkpoint whose score was the best when the newest was saved.
+
+    Raises `UnusableRun` if there is none, because no score was given or reached, or if it cannot be read.
+    """
+    best = load_newest(directory)["best"]
+    if best is None:
+        raise UnusableRun(f"{directory}: no checkpoint has a score; take the newest")
+    return load_checkpoint(checkpoint_path(Path(directory), best[1]))
+
+
+def checkpoint_path(directory: Path, iteration: int) -> Path:
+    """Return where the checkpoint of an iteration lies."""
+    return directory / f"checkpoint_{iteration:08d}.pt"

@@ -1,26 +1,24 @@
 """Checkpoints: written whole, read back and verified before an older one is removed."""
 
-import copy
 import logging
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
-from torch import Tensor
 
-from handlers.checkpoint_files import DamagedCheckpoint, load_checkpoint, save_sealed
+from handlers.checkpoint_files import DamagedCheckpoint, checkpoint_path, load_checkpoint, save_sealed
 from handlers.errors import UnusableRun
 from handlers.files import write_whole
 from handlers.model_digest import unwrapped
+from handlers.states import Stateful, copied, holds_nan, state_of
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
 
@@ -28,16 +26,6 @@ _LOGGER = logging.getLogger(__name__)
 _NAME = re.compile(r"checkpoint_\d+\.pt")
 # The best score so far, and the iteration that it was reached in.
 Best = tuple[float, int] | None
-
-
-class Stateful(Protocol):
-    """Anything whose state can be taken and put back."""
-
-    def state_dict(self) -> Any:
-        """Return the state: tensors, numbers and strings in dicts and lists."""
-
-    def load_state_dict(self, state_dict: Any) -> Any:
-        """Restore the state."""
 
 
 class Checkpoints:
@@ -181,7 +169,7 @@ class Checkpoints:
                     "objects": {name: state_of(it) for name, it in self.objects.items()},
                 }
                 if self.background:
-                    self._written = self._pool.submit(self._write, path, _copied(content))
+                    self._written = self._pool.submit(self._write, path, copied(content))
                     self._conclude_last = partial(conclude, self._written.result)
                 else:
                     conclude(partial(self._write, path, content))
@@ -190,7 +178,7 @@ class Checkpoints:
         self._last_save_s = self.clock()
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
-        if _holds_nan(content["objects"]):
+        if holds_nan(content["objects"]):
             raise ValueError("it holds values that are not a number")
         self.directory.mkdir(parents=True, exist_ok=True)
         check = partial(load_checkpoint, lazily=True)
@@ -210,7 +198,7 @@ class Checkpoints:
         _LOGGER.warning(self.failure)
 
     def _path(self, iteration: int) -> Path:
-        return self.directory / f"checkpoint_{iteration:08d}.pt"
+        return checkpoint_path(self.directory, iteration)
 
     def _files(self) -> list[Path]:
         paths = self.directory.iterdir() if self.directory.exists() else ()
@@ -225,14 +213,24 @@ class Checkpoints:
                 except OSError as error:
                     _LOGGER.warning("%s could not be removed (%s)", path, error)
 
-    def restore(self, engine: Engine, payload: Mapping[str, Any]) -> None:
+    def restore(self, engine: Engine, payload: Mapping[str, Any], *, missing: Collection[str] = ()) -> None:
         """Put everything back from what `load_newest` returned; ``engine.run`` then goes on from there.
 
-        `UnusableRun` is raised if the checkpoint holds other objects than this run.
+        ``missing`` names objects that are new since the checkpoint, which may lack them: they begin as they
+        are. `UnusableRun` is raised if it lacks others, or holds any that this run does not have.
         """
-        if different := self.objects.keys() ^ payload["objects"].keys():
-            raise UnusableRun(f"the checkpoint and this run differ in {', '.join(sorted(different))}")
+        if unknown := set(missing) - self.objects.keys():
+            raise ValueError(f"missing must name objects of this run, got {', '.join(sorted(unknown))}")
+        held = payload["objects"].keys()
+        if lacking := self.objects.keys() - held - set(missing):
+            raise UnusableRun(
+                f"the checkpoint lacks {', '.join(sorted(lacking))}; if that is new, name it in missing="
+            )
+        if surplus := held - self.objects.keys():
+            raise UnusableRun(f"the checkpoint holds {', '.join(sorted(surplus))}, which this run lacks")
         for name, thing in self.objects.items():
+            if name not in held:
+                continue
             try:
                 unwrapped(thing).load_state_dict(payload["objects"][name])
             except (RuntimeError, KeyError, ValueError) as error:
@@ -249,7 +247,7 @@ class Checkpoints:
         ignites = {
             name: thing
             for name, thing in self.objects.items()
-            if type(thing).__module__.startswith("ignite.")
+            if type(thing).__module__.startswith("ignite.") and name in states
         }
 
         def restore(engine: Engine) -> None:
@@ -265,43 +263,3 @@ class Checkpoints:
 
         if ignites:
             engine.add_event_handler(Events.GET_BATCH_STARTED, restore)
-
-
-def state_of(thing: Stateful) -> Any:
-    """Return an object's state, with numbers of NumPy's as Python's: a checkpoint holds no other."""
-    return _without_numpy_scalars(unwrapped(thing).state_dict())
-
-
-def _without_numpy_scalars(content: Any) -> Any:
-    if isinstance(content, np.generic):
-        return content.item()
-    if isinstance(content, dict):
-        if any(isinstance(value, np.generic | dict | list | tuple) for value in content.values()):
-            plain = copy.copy(content)
-            plain.update((name, _without_numpy_scalars(value)) for name, value in content.items())
-            return plain
-    elif type(content) in (list, tuple):
-        return type(content)(map(_without_numpy_scalars, content))
-    return content
-
-
-def _copied(content: Any) -> Any:
-    if isinstance(content, Tensor):
-        return content.detach().to("cpu", copy=True)
-    if isinstance(content, dict):
-        copied = copy.copy(content)  # of its own kind: a model's state has its versions as an attribute
-        copied.update((name, _copied(value)) for name, value in content.items())
-        return copied
-    if isinstance(content, list | tuple):
-        return type(content)(_copied(value) for value in content)
-    return content
-
-
-def _holds_nan(content: Any) -> bool:
-    if isinstance(content, Tensor):
-        # The sum alone takes a third of the time; infinities of both signs make it NaN too.
-        return content.is_floating_point() and bool(content.sum().isnan()) and bool(content.isnan().any())
-    values = (
-        content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ()
-    )
-    return any(map(_holds_nan, values))

@@ -17,12 +17,14 @@ PART_STYLES = {
     "evaluate": ("evaluating", "#66a182"),
 }
 TRAIN_COLOR, VAL_COLOR = "#8d96a3", "#00798c"
+_MOST_NAMED = 12
 
 
 def plot_report(directory: str | Path) -> Path:
     """Draw ``report.png`` from a run's directory: the curves, and each epoch's time in parts.
 
-    Every metric of training or validation gets a panel; one of the same name in both, a common one.
+    Every metric of training or validation gets a panel; one of the same name in both, a common one, as all
+    classes have of a metric for each.
     """
     # Half a second to import: only who draws pays for it. The Figure's own canvas needs no display.
     from matplotlib.figure import Figure
@@ -32,7 +34,8 @@ def plot_report(directory: str | Path) -> Path:
     summary = json.loads((directory / "summary.json").read_text())
     epochs = [line for line in lines if line["kind"] == "epoch"]
     iterations = [line for line in lines if line["kind"] == "iteration"]
-    names = _panel_names(lines)
+    published = list(dict.fromkeys(name for line in lines for name in line))
+    names, labelled = _panel_names(published), [name for name in published if parts_of(name)[2]]
 
     columns = min(len(names) + 1, 4)
     rows = -(-(len(names) + 1) // columns)
@@ -47,9 +50,14 @@ def plot_report(directory: str | Path) -> Path:
             axis, epochs, f"train/{name}", label="training, epoch mean", color=TRAIN_COLOR, marker="."
         )
         _plot_curve(axis, epochs, f"val/{name}", label="validation", color=VAL_COLOR, marker=".")
+        for whole in labelled:
+            prefix, quantity, label = parts_of(whole)
+            if quantity == name:
+                where = "validation, " if prefix == "val" else "training, "
+                _plot_curve(axis, epochs, whole, label=where + label, marker=".")
         axis.set(xlabel="iteration", title=name)
         axis.grid(alpha=0.3)
-        if axis.lines:
+        if 0 < len(axis.lines) <= _MOST_NAMED:
             axis.legend(fontsize=7)
     _plot_time(axes[len(names)], epochs)
     for axis in axes[len(names) + 1 :]:
@@ -59,10 +67,20 @@ def plot_report(directory: str | Path) -> Path:
     return path
 
 
-def _panel_names(lines: Sequence[dict[str, Any]]) -> list[str]:
-    published = dict.fromkeys(name for line in lines for name in line)
-    names = [name.partition("/")[2] for name in published if name.startswith(("train/", "val/"))]
+def _panel_names(published: Sequence[str]) -> list[str]:
+    names = [parts_of(name)[1] for name in published if name.startswith(("train/", "val/"))]
     return [name for name in dict.fromkeys(names) if name != "lr"]
+
+
+def parts_of(name: str) -> tuple[str, str, str]:
+    """Return where a metric is measured, what it is, and of what: the last may be empty.
+
+    >>> parts_of("val/recall/bird"), parts_of("train/loss"), parts_of("score")
+    (('val', 'recall', 'bird'), ('train', 'loss', ''), ('', 'score', ''))
+    """
+    prefix, _, rest = name.rpartition("/") if name.count("/") < 2 else name.partition("/")
+    quantity, _, label = rest.partition("/")
+    return prefix, quantity, label
 
 
 def _plot_curve(axis: Any, lines: Sequence[dict[str, Any]], name: str, **style: Any) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from handlers.report import TRAIN_COLOR, VAL_COLOR
+from handlers.report import TRAIN_COLOR, VAL_COLOR, parts_of
 from handlers.visdom_windows import Curves, ImagePane, TextPane, TimeBars, safe_name
 
 _AXIS_TITLES = {
@@ -27,7 +27,8 @@ def run_environment(directory: Path) -> str:
 class RunWindows:
     """The windows of one run, by a fixed id each, in the order in which they were first filled.
 
-    ``train/loss`` and ``val/loss`` share the window of ``loss``, by iteration; ``time/..._s`` are stacked by
+    ``train/loss`` and ``val/loss`` share the window of ``loss``, by iteration, and so do ``val/recall/cat``
+    and ``val/recall/dog`` that of ``recall``; ``time/..._s`` are stacked by
     epoch. ``labels`` gives axis titles, with units where there are any, to quantities.
 
     >>> windows = RunWindows(labels={"loss": "cross entropy (nats)"})
@@ -55,8 +56,10 @@ class RunWindows:
             self._window("time/", TimeBars).add(line["epoch"], seconds)
 
     def _add_point(self, line: Mapping[str, Any], name: str, value: float | None) -> None:
-        prefix, _, quantity = name.rpartition("/")
+        prefix, quantity, label = parts_of(name)
         trace, style = _trace_of(prefix, quantity, line["kind"])
+        if label:
+            trace, style = f"{trace}, {label}", {}
         y_title = self.labels.get(quantity, quantity)
         # A learning rate that never changes would stand in the middle of an axis from -1 to 1.
         curves = self._window(quantity, Curves, quantity, y_title=y_title, from_zero=quantity == "lr")

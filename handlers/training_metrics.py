@@ -5,11 +5,14 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
+
+_LONGEST = 1000
 
 
 class StepMeans:
@@ -222,17 +225,30 @@ def _named(output: Any) -> Mapping[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, int | float)
+    return value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, int | float | np.number)
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the metrics that are single numbers; a confusion matrix, say, is left out.
+    """Return the metrics that are numbers, and those of vectors by their place; all others are left out.
 
-    >>> scalars({"loss": torch.tensor(0.5), "confusion": torch.eye(2), "note": "x"})
-    {'loss': 0.5}
+    >>> scalars({"loss": torch.tensor(0.5), "recall": [0.25, 1.0], "confusion": torch.eye(2), "note": "x"})
+    {'loss': 0.5, 'recall/0': 0.25, 'recall/1': 1.0}
     """
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, value in metrics.items():
         if _is_number(value):
             numbers[name] = float(value)
+        elif (vector := vector_in(value)) is not None:
+            numbers.update((f"{name}/{place}", number) for place, number in enumerate(vector))
     return numbers
+
+
+def vector_in(value: Any) -> list[float] | None:
+    """Return a vector of at most 1,000 numbers, such as one for each class, as floats; None for all else."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().tolist() if value.ndim == 1 else None
+    elif isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple) and 1 < len(value) <= _LONGEST and all(map(_is_number, value)):
+        return [float(number) for number in value]
+    return None

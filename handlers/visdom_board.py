@@ -155,7 +155,7 @@ class VisdomBoard:
             if self.metrics is not None and name not in self.metrics:
                 continue
             if isinstance(value, Tensor):
-                if value.numel() != 1:
+                if value.ndim > 1 and value.numel() != 1:
                     continue
                 value = value.detach().clone()
             line[name] = value

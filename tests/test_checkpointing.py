@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from handlers import Checkpoints, load_checkpoint, load_newest, model_sha256
+from handlers import Checkpoints, load_best, load_checkpoint, load_newest, model_sha256
 from handlers.checkpoint_files import save_sealed
 
 from conftest import Clock
@@ -307,8 +307,35 @@ def test_nothing_to_resume_from_is_said(tmp_path):
 def test_a_checkpoint_of_other_objects_is_refused(tmp_path, model):
     train(tmp_path, model)
     engine = Engine(lambda engine, batch: None)
-    with pytest.raises(ValueError, match="differ in optimizer"):
+    with pytest.raises(ValueError, match="lacks optimizer; if that is new, name it in missing="):
         Checkpoints(tmp_path, {"model": model, "optimizer": model}).restore(engine, load_newest(tmp_path))
+    with pytest.raises(ValueError, match="holds model, which this run lacks"):
+        Checkpoints(tmp_path, {}).restore(engine, load_newest(tmp_path))
+
+
+def test_an_object_that_is_new_may_be_missing(tmp_path, model):
+    train(tmp_path, model)
+    wanted, other, new = model_sha256(model), copy.deepcopy(model), nn.Linear(2, 2)
+    nn.init.zeros_(other[0].weight)
+    before = model_sha256(new)
+    engine = Engine(lambda engine, batch: None)
+    checkpoints = Checkpoints(tmp_path, {"average": new, "model": other})
+    checkpoints.restore(engine, load_newest(tmp_path), missing=["average"])
+    assert (model_sha256(other), model_sha256(new), engine.state.iteration) == (wanted, before, 20)
+    with pytest.raises(ValueError, match="missing must name objects of this run, got averages"):
+        checkpoints.restore(engine, load_newest(tmp_path), missing=["averages"])
+
+
+def test_the_best_is_loaded_by_its_score(tmp_path, model):
+    train(tmp_path, model, keep=1, scores=(0.1, 0.9, 0.2, 0.3))
+    assert load_best(tmp_path)["engine"]["iteration"] == 10
+    assert load_best(tmp_path)["metrics"] == {"score": 0.9}
+    train(tmp_path / "unscored", model)
+    with pytest.raises(ValueError, match="unscored: no checkpoint has a score; take the newest"):
+        load_best(tmp_path / "unscored")
+    (tmp_path / files(10)[0]).unlink()
+    with pytest.raises(ValueError, match=r"checkpoint_00000010.pt: cannot be read"):
+        load_best(tmp_path)
 
 
 @pytest.mark.parametrize(("option", "value"), [("keep", 0), ("every_s", 0)])

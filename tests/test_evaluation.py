@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import torch
 from ignite.engine import Engine, Events
 from ignite.metrics import Average
 
@@ -48,3 +50,28 @@ def test_a_second_run_is_evaluated_too(evaluator):
     for _ in range(2):
         trainer.run([0] * 3)
     assert len(runs) == 2
+
+
+CLASSES = ("airplane", "bird", "cat")
+
+
+@pytest.mark.parametrize(
+    "vector", [torch.tensor([0.5, 1.0, 0.0]), np.array([0.5, 1.0, 0.0]), [0.5, 1.0, 0.0]], ids=type
+)
+@pytest.mark.parametrize(
+    ("classes", "names"), [(CLASSES, CLASSES), ((), "012"), (("a", "b"), "012")], ids=str
+)
+def test_a_metric_for_each_class_is_published_by_name(vector, classes, names):
+    trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: batch)
+    evaluator.add_event_handler(Events.COMPLETED, lambda: evaluator.state.metrics.update(recall=vector))
+    EvaluateEachEpoch(evaluator, [1.0], classes=classes).attach(trainer)
+    metrics = trainer.run([0]).metrics
+    assert metrics == dict(zip([f"val/recall/{name}" for name in names], [0.5, 1.0, 0.0], strict=True))
+
+
+def test_a_matrix_and_other_things_are_published_as_they_are():
+    trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: batch)
+    matrix = torch.eye(2)
+    evaluator.add_event_handler(Events.COMPLETED, lambda: evaluator.state.metrics.update(m=matrix, s="words"))
+    EvaluateEachEpoch(evaluator, [1.0], classes=("a", "b")).attach(trainer)
+    assert trainer.run([0]).metrics == {"val/m": matrix, "val/s": "words"}

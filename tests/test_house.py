@@ -130,6 +130,7 @@ def test_the_exported_names_of_handlers():
         "StopOnSignal",
         "VisdomBoard",
         "create_run",
+        "load_best",
         "load_checkpoint",
         "load_newest",
         "model_sha256",

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from handlers.attached import attached_objects
-from handlers.checkpointing import Stateful, state_of
+from handlers.states import Stateful, state_of
 
 
 def objects_to_save(

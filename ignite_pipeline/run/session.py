@@ -28,7 +28,7 @@ from handlers import (
     read_config,
 )
 from handlers.attached import put_first
-from handlers.checkpointing import Stateful
+from handlers.states import Stateful
 from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader, naming_samples

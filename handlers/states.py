@@ -1,0 +1,67 @@
+"""The state of an object, as a checkpoint holds it."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from handlers.model_digest import unwrapped
+
+
+class Stateful(Protocol):
+    """Anything whose state can be taken and put back."""
+
+    def state_dict(self) -> Any:
+        """Return the state: tensors, numbers and strings in dicts and lists."""
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Restore the state."""
+
+
+def state_of(thing: Stateful) -> Any:
+    """Return an object's state, with numbers of NumPy's as Python's: a checkpoint holds no other."""
+    return _without_numpy_scalars(unwrapped(thing).state_dict())
+
+
+def _without_numpy_scalars(content: Any) -> Any:
+    if isinstance(content, np.generic):
+        return content.item()
+    if isinstance(content, dict):
+        if any(isinstance(value, np.generic | dict | list | tuple) for value in content.values()):
+            plain = copy.copy(content)
+            plain.update((name, _without_numpy_scalars(value)) for name, value in content.items())
+            return plain
+    elif type(content) in (list, tuple):
+        return type(content)(map(_without_numpy_scalars, content))
+    return content
+
+
+def copied(content: Any) -> Any:
+    """Return a copy on the processor, which what happens later does not change."""
+    if isinstance(content, Tensor):
+        return content.detach().to("cpu", copy=True)
+    if isinstance(content, dict):
+        like = copy.copy(content)  # of its own kind: a model's state has its versions as an attribute
+        like.update((name, copied(value)) for name, value in content.items())
+        return like
+    if isinstance(content, list | tuple):
+        return type(content)(copied(value) for value in content)
+    return content
+
+
+def holds_nan(content: Any) -> bool:
+    """Return whether there is a tensor with NaN in a state.
+
+    >>> import torch
+    >>> holds_nan({"a": [torch.zeros(2)]}), holds_nan({"a": [torch.tensor([0, torch.nan])]})
+    (False, True)
+    """
+    if isinstance(content, Tensor):
+        # The sum alone takes a third of the time; infinities of both signs make it NaN too.
+        return content.is_floating_point() and bool(content.sum().isnan()) and bool(content.isnan().any())
+    values = (
+        content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ()
+    )
+    return any(map(holds_nan, values))
