@@ -1,9 +1,10 @@
 """What is attached to an engine, which Ignite keeps under a private name: the one place that reads it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from enum import Enum
 from functools import partial
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from ignite.engine import Engine
@@ -57,23 +58,78 @@ def attached_objects(engine: Engine) -> list[Any]:
     True
     """
     found: dict[int, Any] = {}
-    for event in list(getattr(engine, "_event_handlers", {})):
-        for entry in _entries(engine, event):
-            for thing in _behind(entry[0]):
-                found.setdefault(id(thing), thing)
+    for handler, _ in _handlers_of(engine):
+        owner = _owner_of(handler)
+        if owner is not None:
+            found.setdefault(id(owner), owner)
     return list(found.values())
 
 
-def _behind(handler: Any) -> Iterator[Any]:
-    while True:
-        if isinstance(handler, partial):
-            handler = handler.func
-        elif isinstance(handler, FunctionType) and hasattr(handler, "_parent"):  # a filter: Events.X(every=2)
-            handler = handler.__wrapped__  # type: ignore[attr-defined]  # set by functools.wraps
-        else:
-            break
-    owner = getattr(handler, "__self__", None)
-    if owner is not None:
-        yield owner
-    elif not isinstance(handler, type) and hasattr(type(handler), "state_dict"):
-        yield handler
+def held_objects(engine: Engine) -> Iterator[tuple[str, Any]]:
+    """Yield what the engine's step and its handlers can reach, with the name that it has there.
+
+    These are the variables of a function that lie outside it, the arguments that a handler is called with,
+    and the attributes of an object; not what these hold in turn.
+
+    >>> def make_step(model):
+    ...     return lambda engine, batch: model
+    >>> list(held_objects(Engine(make_step(3))))
+    [('model', 3)]
+    """
+    seen: set[int] = set()
+    yield from _held_by(step_of(engine), seen)
+    for handler, arguments in _handlers_of(engine):
+        yield from _held_by(handler, seen)
+        for thing in arguments:
+            yield from _each(type(thing).__name__, thing)
+
+
+def _handlers_of(engine: Engine) -> Iterator[tuple[Callable[..., Any], list[Any]]]:
+    """Yield what is called at the engine's events, without filters, and its arguments."""
+    for event in list(getattr(engine, "_event_handlers", {})):
+        for handler, args, kwargs in _entries(engine, event):
+            while isinstance(handler, FunctionType) and hasattr(handler, "_parent"):
+                handler = handler.__wrapped__  # type: ignore[attr-defined]  # a filter: Events.X(every=2)
+            yield handler, [*args, *kwargs.values()]
+
+
+def _owner_of(handler: Any) -> Any:
+    """Return the object whose method a handler is, or the handler if it is an object; None for a function."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    if isinstance(handler, FunctionType | BuiltinFunctionType | type):
+        return getattr(handler, "__self__", None)
+    return getattr(handler, "__self__", handler)
+
+
+def _held_by(thing: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield what a function or an object holds; ``seen`` are functions that need no second look."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, partial):
+        yield from _held_by(thing.func, seen)
+        for name, value in (*enumerate(thing.args), *thing.keywords.items()):
+            yield from _each(str(name), value)
+    elif isinstance(thing, FunctionType):
+        for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
+            with suppress(ValueError):  # a variable that has no value yet
+                value = cell.cell_contents
+                is_function = isinstance(value, FunctionType | partial)
+                yield from _held_by(value, seen) if is_function else _each(name, value)
+    elif (owner := _owner_of(thing)) is not None:
+        yield from _attributes(owner)
+
+
+def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in getattr(owner, "__dict__", {}).items():
+        yield from _each(f"{type(owner).__name__}.{name}", value)
+
+
+def _each(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list | tuple):
+        yield from ((f"{name}.{place}", inside) for place, inside in enumerate(value))
+    elif isinstance(value, dict):
+        yield from ((f"{name}.{key}", inside) for key, inside in value.items())
+    else:
+        yield name, value

@@ -18,7 +18,7 @@ from handlers.checkpoint_files import DamagedCheckpoint, checkpoint_path, load_c
 from handlers.errors import UnusableRun
 from handlers.files import write_whole
 from handlers.model_digest import unwrapped
-from handlers.states import Stateful, copied, holds_nan, state_of
+from handlers.states import Stateful, copied, freeze_parameters, frozen_parameters, holds_nan, state_of
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
 
@@ -167,6 +167,7 @@ class Checkpoints:
                     "metrics": scalars(engine.state.metrics),
                     "best": best,
                     "objects": {name: state_of(it) for name, it in self.objects.items()},
+                    "frozen": {name: frozen_parameters(it) for name, it in self.objects.items()},
                 }
                 if self.background:
                     self._written = self._pool.submit(self._write, path, copied(content))
@@ -235,6 +236,7 @@ class Checkpoints:
                 unwrapped(thing).load_state_dict(payload["objects"][name])
             except (RuntimeError, KeyError, ValueError) as error:
                 raise UnusableRun(f"the checkpoint's {name} does not fit this run's ({error})") from error
+            freeze_parameters(thing, payload["frozen"][name])
         self._restore_again_once_started(engine, payload["objects"])
         engine.load_state_dict(payload["engine"])
         engine.state.metrics.update(payload["metrics"])

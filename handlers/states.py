@@ -1,11 +1,11 @@
 """The state of an object, as a checkpoint holds it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from handlers.model_digest import unwrapped
 
@@ -23,6 +23,26 @@ class Stateful(Protocol):
 def state_of(thing: Stateful) -> Any:
     """Return an object's state, with numbers of NumPy's as Python's: a checkpoint holds no other."""
     return _without_numpy_scalars(unwrapped(thing).state_dict())
+
+
+def frozen_parameters(thing: Any) -> list[str]:
+    """Return the names of a model's parameters that are not trained: a model's state does not tell.
+
+    >>> frozen_parameters(nn.Sequential(nn.Linear(1, 1).requires_grad_(False), nn.Linear(1, 1)))
+    ['0.weight', '0.bias']
+    """
+    model = unwrapped(thing)
+    if not isinstance(model, nn.Module):
+        return []
+    return [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+
+
+def freeze_parameters(thing: Any, names: Collection[str]) -> None:
+    """Train all parameters of a model but those of these names."""
+    model = unwrapped(thing)
+    if isinstance(model, nn.Module):
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name not in names)
 
 
 def _without_numpy_scalars(content: Any) -> Any:

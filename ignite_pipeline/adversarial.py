@@ -70,6 +70,46 @@ def discriminator_loss(
     }
 
 
+class ImageBuffer:
+    """Images that a generator made before, for its discriminator to see again: half of them, once it is full.
+
+    (Shrivastava et al., arXiv 1612.07828, section 2.3; CycleGAN has one of 50 images for each generator.) It
+    draws from torch's generator on the processor, and has a state to save.
+
+    >>> buffer = ImageBuffer(2)
+    >>> torch.equal(buffer.exchange(torch.ones(2, 1, 4, 4)), torch.ones(2, 1, 4, 4))
+    True
+    >>> len(buffer.state_dict()["images"])
+    2
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
+        self.size = size
+        self.images: list[Tensor] = []
+
+    def exchange(self, images: Tensor) -> Tensor:
+        """Return images ``(B, C, H, W)`` without gradients, some of them in exchange for earlier ones."""
+        shown = []
+        for image in images.detach():
+            place = int(torch.randint(2 * self.size, ()))
+            if len(self.images) < self.size:
+                self.images.append(image)
+            elif place < self.size:
+                image, self.images[place] = self.images[place], image
+            shown.append(image)
+        return torch.stack(shown)
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        """Return the images that are kept."""
+        return {"images": [image.clone() for image in self.images]}
+
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        """Go on with images that were kept."""
+        self.images = list(state["images"])
+
+
 LOSSES: dict[str, AdversarialLoss] = {
     "vanilla": vanilla,
     "least-squares": least_squares,

@@ -1,11 +1,13 @@
 """What a run does for any recipe: tiny ones, each with one thing that used to leak."""
 
+import copy
 import json
 import random
 import re
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from torchvision.transforms import v2
 
-from handlers import EvaluateEachEpoch, StepMeans
+from handlers import EvaluateEachEpoch, StepMeans, load_newest
+from handlers.attached import held_objects
 from ignite_pipeline.data.loading import endless_loader
 from ignite_pipeline.run import Best, Parser, Run, launch
 from ignite_pipeline.steps import supervised_step
@@ -293,11 +296,95 @@ def test_an_object_to_save_must_have_a_state(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+class Buffer:
+    """Keep the loss of some iterations and use it in later ones, as an image buffer does with images."""
+
+    def __init__(self):
+        self.kept = torch.zeros(3)
+
+    def exchange(self, loss):
+        place = int(torch.randint(3, ()))
+        before, self.kept[place] = self.kept[place].clone(), loss.detach()
+        return loss + before * loss
+
+    def state_dict(self):
+        return {"kept": self.kept.clone()}
+
+    def load_state_dict(self, state):
+        self.kept = state["kept"].clone()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "forgotten"])
+def test_what_a_step_of_one_s_own_holds_is_saved_named_or_not(tmp_path, named):
+    class OwnStep(Recipe):
+        def step(self, run, model, optimizer):
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
+            buffer, average = Buffer(), copy.deepcopy(model).requires_grad_(False)
+            self.given = {"schedule": schedule, "buffer": buffer, "average": average, "optimizer": optimizer}
+
+            def follow():
+                for mean, parameter in zip(average.parameters(), model.parameters(), strict=True):
+                    mean.lerp_(parameter.detach(), 0.1)
+
+            def step(engine, batch):
+                x, y = batch
+                optimizer.zero_grad()
+                loss = buffer.exchange(self.loss(model(x) + average(x), y))
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                follow()
+                return loss.item()
+
+            return step
+
+        def more(self, run, trainer, model):
+            return {"save": {"model": model, **(self.given if named else {})}}
+
+    assert_exact(OwnStep, tmp_path)
+    payload = load_newest(tmp_path / "whole" / "checkpoints")
+    assert {"schedule", "buffer", "average", "optimizer"} <= payload["objects"].keys()
+
+
+@pytest.mark.parametrize("attach", ["method", "closure", "argument", "partial"])
+def test_what_a_handler_of_one_s_own_holds_is_saved(tmp_path, attach):
+    class OwnHandler(Recipe):
+        def __init__(self):
+            super().__init__()
+            self.inner = None
+
+        def more(self, run, trainer, model):
+            optimizer = next(thing for name, thing in held_objects(trainer) if name == "optimizer")
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
+            if attach == "method":
+                self.inner = schedule
+                trainer.add_event_handler(Events.ITERATION_COMPLETED, self.step_schedule)
+            elif attach == "closure":
+                trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
+            elif attach == "argument":
+                trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine, it: it.step(), schedule)
+            else:
+                step = partial(lambda engine, it: it.step(), it=schedule)
+                trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), step)
+            return {}
+
+        def step_schedule(self):
+            self.inner.step()
+
+    assert_exact(OwnHandler, tmp_path, cuts=(17,))
+
+
+def hide(step):
+    """Hold a step where nobody looks for what it holds."""
+    hidden = [[step]]
+    return lambda engine, batch: hidden[0][0](engine, batch)
+
+
 def test_an_optimizer_that_is_not_saved_is_named(tmp_path, capsys):
     class Forgetful(Recipe):
         def step(self, run, model, optimizer):
             self.schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)  # knows it, and does not save it
-            return super().step(run, model, optimizer)
+            return hide(super().step(run, model, optimizer))
 
         def more(self, run, trainer, model):
             return {"save": {"model": model, "schedule": self.schedule}}
@@ -310,7 +397,7 @@ def test_a_model_that_is_not_saved_is_named(tmp_path, capsys):
     class Forgetful(Recipe):
         def step(self, run, model, optimizer):
             self.optimizer = optimizer
-            return super().step(run, model, optimizer)
+            return hide(super().step(run, model, optimizer))
 
         def more(self, run, trainer, model):
             return {"save": {"optimizer": self.optimizer}}
@@ -499,3 +586,106 @@ def test_several_processes_are_refused(tmp_path, monkeypatch, capsys):
     assert exit_.value.code == 2
     assert "WORLD_SIZE is 2" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+class Hungry(nn.Module):
+    """A model that needs more memory than there is for more than so many samples at a time."""
+
+    def __init__(self, most, error):
+        super().__init__()
+        self.linear, self.most, self.error = nn.Linear(2, 2), most, error
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise self.error
+        return self.linear(x)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["GPU", "processor"],
+)
+def test_out_of_memory_ends_in_a_line_that_says_what_fits_and_the_run_goes_on_with_it(
+    tmp_path, capsys, error
+):
+    class Large(Recipe):
+        most = 16
+
+        def train(self, run):
+            loader = run.train_loader(self.data(), batch_size=16)
+            model = Hungry(self.most, error)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            trainer = Engine(self.step(run, model, optimizer))
+            run.attach(trainer, save={"model": model, "optimizer": optimizer})
+            run.train(trainer, loader, epochs=2)
+
+    class TooLarge(Large):
+        most = 5
+
+    directory = tmp_path / "run"
+    Large()(directory, "--max-iterations", 2)
+    before = load_newest(directory / "checkpoints")["objects"]["model"]
+    with pytest.raises(SystemExit) as stopped:
+        TooLarge()(directory, "--resume", directory, "--max-iterations", 6)
+    assert stopped.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "out of memory on cpu with batches of 16: 4 at a time fit, go on with" in line
+    torch.testing.assert_close(
+        load_newest(directory / "checkpoints")["objects"]["model"], before, rtol=0, atol=0
+    )
+    options = line.split("go on with ")[1].split()
+    assert options == ["--resume", str(directory), "--micro-batches", "4"]
+    found, _ = TooLarge()(directory, *options, "--max-iterations", 6)
+    assert (found["status"], found["iterations"]) == ("completed", 6)
+
+    class FarTooLarge(Large):
+        most = 0
+
+    with pytest.raises(SystemExit):
+        FarTooLarge()(tmp_path / "other")
+    assert "of 16, nor does one at a time fit: take smaller batches" in capsys.readouterr().err
+
+
+def test_micro_batches_are_exact(tmp_path):
+    assert_exact(Recipe, tmp_path, "--micro-batches", 2)
+
+
+def test_an_object_that_is_new_since_the_checkpoint_may_be_missing_from_it(tmp_path, capsys):
+    class Grown(Recipe):
+        missing = ("EarlyStopping",)
+
+        def more(self, run, trainer, model):
+            stopping = EarlyStopping(100, lambda engine: 0.0, trainer)
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, stopping)
+            return {"missing": self.missing}
+
+    class Unaware(Grown):
+        missing = ()
+
+    directory = tmp_path / "run"
+    Recipe()(directory, "--max-iterations", 5)
+    with pytest.raises(SystemExit):
+        Unaware()(directory, "--resume", directory, "--max-iterations", 9)
+    assert (
+        "the checkpoint lacks EarlyStopping; if that is new, name it in missing=" in capsys.readouterr().err
+    )
+    assert Grown()(directory, "--resume", directory, "--max-iterations", 9)[0]["iterations"] == 9
+
+
+@pytest.mark.parametrize(("iterations", "epochs"), [(24, 2), (25, 3)])
+def test_handlers_may_ask_for_the_epochs(tmp_path, iterations, epochs):
+    seen = []
+
+    class Asking(Recipe):
+        def more(self, run, trainer, model):
+            trainer.add_event_handler(Events.STARTED, lambda: seen.append(trainer.state.max_epochs))
+            return {}
+
+    assert Asking()(tmp_path / "run", "--max-iterations", 17)[0]["iterations"] == 17
+    options = ("--resume", tmp_path / "run", "--max-iterations", iterations)
+    assert Asking()(tmp_path / "run", *options)[0]["iterations"] == iterations
+    assert seen == [2, epochs]

@@ -24,6 +24,7 @@ RESUMABLE = (
     "epochs",
     "max_iterations",
     "device",
+    "micro_batches",
 )
 
 _NOT_GIVEN: Any = object()
@@ -49,6 +50,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "fp32", "bf16", "fp16"),
         default="auto",
         help="auto is bf16 where the device computes in it, else fp32 (default: %(default)s)",
+    )
+    add(
+        "--micro-batches",
+        type=number(int, least=1),
+        default=1,
+        metavar="N",
+        help="compute each batch in so many parts: in less memory, with a second forward pass"
+        " (default: %(default)s)",
     )
     add(
         "--num-workers",

@@ -9,8 +9,10 @@ from ignite.engine import Engine
 from ignite.metrics import Metric
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
-from handlers.attached import attached_objects
+from handlers.attached import attached_objects, held_objects
+from handlers.model_digest import unwrapped
 from handlers.states import Stateful, state_of
 
 
@@ -21,37 +23,44 @@ def objects_to_save(
     *,
     on_unsavable: Callable[[str], object],
 ) -> dict[str, Stateful]:
-    """Return ``given``, and every object with a state that is attached to an engine, by its class's name.
+    """Return ``given``, every object with a state that is attached to an engine, and what the trainer holds.
+
+    An attached object goes by its class's name. One that the trainer's step or its handlers hold, a schedule
+    or a buffer of images, goes by the name that it has there (see `held_objects`).
 
     What cannot be saved goes to ``on_unsavable``, in words, and is left out; metrics of an evaluator, which
     begin anew each time, are left out too. ``TypeError`` is raised for a given object without
     ``state_dict``.
 
     >>> from ignite.metrics import Average
-    >>> trainer = Engine(lambda engine, batch: float(batch))
+    >>> def make_step(model):
+    ...     return lambda engine, batch: float(batch) * model.bias.item()
+    >>> trainer = Engine(make_step(nn.Linear(1, 1)))
     >>> Average().attach(trainer, "mean")
     >>> list(objects_to_save({}, trainer, on_unsavable=print))
-    ['Average']
+    ['Average', 'model']
     """
     for name, thing in given.items():
         if not _has_state(thing):
             raise TypeError(f"save[{name!r}] must have state_dict and load_state_dict, got {type(thing)}")
-        # Models and optimizers are large, and hold tensors.
-        if not isinstance(thing, nn.Module | Optimizer) and (reason := _why_unsavable(thing)) is not None:
-            raise TypeError(f"save[{name!r}] has a state that a checkpoint cannot hold: {reason}")
-    found = attached_objects(trainer)
-    for evaluator in evaluators:
-        found += [thing for thing in attached_objects(evaluator) if not isinstance(thing, Metric)]
-    objects = dict(given)
-    known = {id(thing) for thing in objects.values()}
-    for thing in found:
-        if id(thing) in known or isinstance(thing, Engine) or not _has_state(thing):
-            continue
-        known.add(id(thing))
         if (reason := _why_unsavable(thing)) is not None:
-            on_unsavable(f"{type(thing).__name__} is not saved, a resumed run begins it anew: {reason}")
+            raise TypeError(f"save[{name!r}] has a state that a checkpoint cannot hold: {reason}")
+    found = [(type(thing).__name__, thing) for thing in attached_objects(trainer)]
+    for evaluator in evaluators:
+        attached = attached_objects(evaluator)
+        found += [(type(thing).__name__, thing) for thing in attached if not isinstance(thing, Metric)]
+    objects = dict(given)
+    known = {id(unwrapped(thing)) for thing in objects.values()}
+    for name, thing in (*found, *held_objects(trainer)):
+        if id(unwrapped(thing)) in known or isinstance(thing, Engine | DataLoader) or not _has_state(thing):
             continue
-        objects[_free_name(type(thing).__name__, objects)] = thing
+        known.add(id(unwrapped(thing)))
+        if isinstance(thing, nn.Module) and not thing.state_dict():
+            continue
+        if (reason := _why_unsavable(thing)) is not None:
+            on_unsavable(f"{name} is not saved, a resumed run begins it anew: {reason}")
+            continue
+        objects[_free_name(name, objects)] = thing
     return objects
 
 
@@ -61,6 +70,8 @@ def _has_state(thing: Any) -> bool:
 
 
 def _why_unsavable(thing: Stateful) -> str | None:
+    if isinstance(thing, nn.Module | Optimizer):  # they are large, and hold tensors
+        return None
     if isinstance(thing, Metric) and not thing._state_dict_all_req_keys:
         return "its class names nothing to save in _state_dict_all_req_keys"
     file = io.BytesIO()

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +43,7 @@ from ignite_pipeline.run.first_iteration import UnsavedState
 from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.live_board import require_board, showing
 from ignite_pipeline.run.options import kept_options
+from ignite_pipeline.run.out_of_memory import advice, is_out_of_memory
 from ignite_pipeline.run.outcome import description_of, say_how_it_went, say_replaced_samples
 from ignite_pipeline.run.saved_objects import objects_to_save
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic, require_position
@@ -59,6 +60,7 @@ class _Attached:
     line: ProgressLine
     workers: AutoWorkers | None
     evaluators: Sequence[Engine]
+    missing: Collection[str]
 
 
 class Run:
@@ -91,6 +93,7 @@ class Run:
             self.device,
             precision=options.precision,
             skip_non_finite=options.skip_non_finite > 0,
+            micro_batches=options.micro_batches,
             transfer=self.timer.timed("transfer", to_device(self.device)),
         )
         self.notices: list[str] = []
@@ -163,6 +166,7 @@ class Run:
         trainer: Engine,
         *,
         save: Mapping[str, Stateful],
+        missing: Collection[str] = (),
         measure: Sequence[Handler] = (),
         evaluate: Sequence[Handler] = (),
         best: Best | None = None,
@@ -172,10 +176,12 @@ class Run:
 
         Timing comes first; then the step's seed; ``measure``; trying workers; norms; the guard against
         losses that are not finite; ``evaluate``; whatever else is attached before `train`; the record;
-        checkpoints, and what they lack; the progress line. Checkpoints hold ``save`` and every other
-        attached object that has a ``state_dict``. ``best`` decides which
-        checkpoint stays for good; ``show`` names the metrics on the progress line. Of several models in
-        ``save``, the first has its norms recorded with ``--log-norms``.
+        checkpoints, and what they lack; the progress line.
+
+        Checkpoints hold ``save`` and whatever else has a ``state_dict`` and is attached, or held by the step
+        or a handler (see `objects_to_save`); ``missing`` names what is new since a checkpoint that lacks it.
+        ``best`` decides which checkpoint stays for good; ``show`` names the metrics on the progress line. Of
+        several models in ``save``, the first has its norms recorded with ``--log-norms``.
         """
         if self._loader is None or self._description is None:
             raise RuntimeError("call run.train_loader before run.attach")
@@ -244,7 +250,7 @@ class Run:
             on_unsaved=self._note_unsaved,
             watch_randomness=not options.seed_everything,
         )
-        self._attached = _Attached(save, record, checkpoints, unsaved, line, workers, evaluators)
+        self._attached = _Attached(save, record, checkpoints, unsaved, line, workers, evaluators, missing)
 
     def train(self, trainer: Engine, loader: EndlessLoader, *, epochs: int) -> None:
         """Train up to ``epochs`` or ``--max-iterations``, from where the run is, and say how it went."""
@@ -272,14 +278,22 @@ class Run:
             saved, trainer, self._attached.evaluators, on_unsavable=self.notices.append
         )
         if self._directory.checkpoint is not None:
-            checkpoints.restore(trainer, self._directory.checkpoint)
+            checkpoints.restore(trainer, self._directory.checkpoint, missing=self._attached.missing)
         require_position(loader, trainer.state.iteration)
         self._begin()
         board = showing(trainer, self.directory, self.options.visdom, about=self._about)
         stop = StopOnSignal(checkpoints.save).attach(trainer)
-        with closing(unsaved), record, board, stop, naming_samples(trainer):
-            if trainer.state.iteration < iterations:
-                trainer.run(loader, max_iters=iterations, epoch_length=len(loader))
+        try:
+            with closing(unsaved), record, board, stop, naming_samples(trainer):
+                if trainer.state.iteration < iterations:
+                    run_until(iterations, trainer, loader)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            size = loader.batch_sampler.batch_size
+            raise BadInput(
+                advice(error, trainer, self.compute, batch_size=size, directory=self.directory)
+            ) from None
         say_replaced_samples(trainer.state.dataloader)
         say_how_it_went(self.directory)
 
@@ -320,3 +334,19 @@ class Run:
         self._directory.discard_if_empty()
         if isinstance(error, KeyboardInterrupt) and self._directory.exists:
             say(f"interrupted; go on with --resume {self.directory}")
+
+
+def run_until(iteration: int, trainer: Engine, loader: EndlessLoader) -> None:
+    """Run ``trainer`` from where it is to the end of that iteration."""
+    length = len(loader)
+
+    def end_there(engine: Engine) -> None:
+        engine.state.max_iters = iteration if iteration % length else None
+
+    # Both: Ignite's profilers and progress bar ask for the epochs, and fail without.
+    trainer.state.max_iters = None
+    if trainer.state.iteration:
+        trainer.state.max_epochs = -(-iteration // length)
+    with trainer.add_event_handler(Events.STARTED, end_there):
+        put_first(trainer, Events.STARTED)
+        trainer.run(loader, max_epochs=-(-iteration // length), epoch_length=length)
