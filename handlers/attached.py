@@ -69,7 +69,7 @@ def held_objects(engine: Engine) -> Iterator[tuple[str, Any]]:
     """Yield what the engine's step and its handlers can reach, with the name that it has there.
 
     These are the variables of a function that lie outside it, the arguments that a handler is called with,
-    and the attributes of an object; not what these hold in turn.
+    and the attributes of an object without a state of its own; not what these hold in turn.
 
     >>> def make_step(model):
     ...     return lambda engine, batch: model
@@ -122,6 +122,8 @@ def _held_by(thing: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
+    if hasattr(type(owner), "state_dict"):
+        return
     for name, value in getattr(owner, "__dict__", {}).items():
         yield from _each(f"{type(owner).__name__}.{name}", value)
 

@@ -18,7 +18,15 @@ from handlers.checkpoint_files import DamagedCheckpoint, checkpoint_path, load_c
 from handlers.errors import UnusableRun
 from handlers.files import write_whole
 from handlers.model_digest import unwrapped
-from handlers.states import Stateful, copied, freeze_parameters, frozen_parameters, holds_nan, state_of
+from handlers.states import (
+    Stateful,
+    added_attributes,
+    copied,
+    freeze_parameters,
+    frozen_parameters,
+    holds_nan,
+    state_of,
+)
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
 
@@ -163,6 +171,7 @@ class Checkpoints:
             try:
                 content = {
                     "engine": dict(engine.state_dict()),
+                    "engine_attributes": added_attributes(engine.state),
                     "config": self.config,
                     "metrics": scalars(engine.state.metrics),
                     "best": best,
@@ -239,6 +248,8 @@ class Checkpoints:
             freeze_parameters(thing, payload["frozen"][name])
         self._restore_again_once_started(engine, payload["objects"])
         engine.load_state_dict(payload["engine"])
+        engine.should_terminate = False  # else Ignite takes the place for the beginning of an epoch
+        vars(engine.state).update(payload["engine_attributes"])
         engine.state.metrics.update(payload["metrics"])
         self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
         self._saved_at = engine.state.iteration

@@ -5,9 +5,13 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from ignite.engine import State
 from torch import Tensor, nn
 
 from handlers.model_digest import unwrapped
+
+# What an engine has on its state by itself.
+_ENGINE_ATTRIBUTES = {*vars(State()), "dataloader", "seed", "output", "batch"}
 
 
 class Stateful(Protocol):
@@ -23,6 +27,21 @@ class Stateful(Protocol):
 def state_of(thing: Stateful) -> Any:
     """Return an object's state, with numbers of NumPy's as Python's: a checkpoint holds no other."""
     return _without_numpy_scalars(unwrapped(thing).state_dict())
+
+
+def added_attributes(state: State) -> dict[str, Any]:
+    """Return the numbers, words and tensors that somebody has put on an engine's state.
+
+    >>> state = State()
+    >>> state.noise = 0.5
+    >>> added_attributes(state)
+    {'noise': 0.5}
+    """
+    return {
+        name: _without_numpy_scalars(value)
+        for name, value in vars(state).items()
+        if name not in _ENGINE_ATTRIBUTES and isinstance(value, int | float | str | Tensor | np.generic)
+    }
 
 
 def frozen_parameters(thing: Any) -> list[str]:

@@ -63,6 +63,7 @@ class FetchComputeTimer:
         self._epoch_start = self.seconds
         self._iteration_start: tuple[float, ...] | None = None
         self._mark = 0.0
+        self._started = False
         self._inside = "handlers"
         self._awaits_first_batch = True
 
@@ -112,7 +113,8 @@ class FetchComputeTimer:
 
     def _charge(self, part: str) -> None:
         now = self.clock()
-        self._host[part] += now - self._mark
+        if self._started:  # else there is nothing that it could be a part of
+            self._host[part] += now - self._mark
         self._mark = now
 
     # Ignite calls a handler that does not ask for the engine in half the time.
@@ -134,7 +136,7 @@ class FetchComputeTimer:
         elif torch.cuda.is_initialized():
             self._device = DeviceTimeline(lambda: torch.cuda.Event(enable_timing=True))
         self._inside = "handlers"
-        self._mark = self.clock()
+        self._mark, self._started = self.clock(), True
 
     def _start_epoch(self, engine: Engine) -> None:
         resumed_inside = engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length

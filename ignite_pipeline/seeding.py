@@ -126,7 +126,10 @@ def require_position(loader: object, iteration: int) -> None:
 def make_deterministic() -> None:
     """Ask torch for kernels that give the same bits every time; call it before the first use of a GPU."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Not use_deterministic_algorithms: it imports torch's compiler, which takes a second. To that, if anybody
+    # compiles, the variable says the same.
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    torch.set_deterministic_debug_mode("warn")
     # Clearing every new tensor would only hide reads of uninitialised memory, at a price.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

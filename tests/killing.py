@@ -5,10 +5,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
+import pytest
+import torch
 from ignite.engine import Engine, Events
 
+from handlers import record
 from handlers.attached import put_first
 from ignite_pipeline.run import Parser, Run, launch, live_board, session
 
@@ -36,6 +40,9 @@ def run_recipe(
     place = ["--resume" if (directory / "config.json").exists() else "--output", str(directory)]
     log = directory.with_suffix(".log")
     argv = [*place, *QUIET, *map(str, options)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # which the server does not get otherwise
+        forkserver.ensure_running()
     process = CONTEXT.Process(target=_run, args=(train, argv, kill_at, log))
     process.start()
     process.join(120)
@@ -52,6 +59,8 @@ def _run(train: Callable[[Run], None], argv: list[str], kill_at: int | None, log
         os.dup2(file.fileno(), 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     live_board.PORT = 1  # nobody's board
+    torch.set_num_threads(1)  # others may run at the same time
+    record.plot_report = lambda directory: None  # which takes as long as all the rest
     run_until = session.run_until
 
     def run_until_killed(iteration: int, trainer: Engine, loader: session.EndlessLoader) -> None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from itertools import pairwise
 
 import torch
@@ -45,3 +47,13 @@ def test_replicas_draw_differently():
         return trainer.run([0]).output
 
     assert draw(0) != draw(1)
+
+
+def test_kernels_are_made_deterministic_without_loading_a_compiler():
+    code = (
+        "import sys, torch; from ignite_pipeline.seeding import make_deterministic; make_deterministic();"
+        "assert torch.are_deterministic_algorithms_enabled();"
+        "assert torch.is_deterministic_algorithms_warn_only_enabled();"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -133,15 +133,27 @@ def test_parts_of_the_step_and_of_handlers_are_told_apart(clock):
 
 
 def test_a_part_that_fails_is_charged_all_the_same(clock, trainer):
-    timer = FetchComputeTimer(clock=clock)
+    timer = FetchComputeTimer(clock=clock).attach(trainer)
 
     def fail():
         clock.spend(3)
         raise RuntimeError
 
+    trainer.add_event_handler(Events.COMPLETED, timer.timed("checkpoint", fail))
     with pytest.raises(RuntimeError):
-        timer.timed("checkpoint", fail)()
+        trainer.run([0])
     assert timer.seconds["checkpoint"] == 3
+
+
+def test_what_is_timed_before_a_run_is_no_part_of_it(clock, trainer):
+    clock.spend(1000)
+    timer = FetchComputeTimer(clock=clock)
+    with timer.part("transfer"):
+        clock.spend(5)
+    timer.attach(trainer)
+    trainer.run([0])
+    assert timer.seconds["transfer"] == 0
+    assert sum(timer.seconds.values()) < 100
 
 
 def test_a_short_run_has_no_verdict(clock, trainer):

@@ -57,11 +57,58 @@ def objects_to_save(
         known.add(id(unwrapped(thing)))
         if isinstance(thing, nn.Module) and not thing.state_dict():
             continue
+        if _WithoutFunctions.suits(thing):
+            thing = _WithoutFunctions(thing)
         if (reason := _why_unsavable(thing)) is not None:
             on_unsavable(f"{name} is not saved, a resumed run begins it anew: {reason}")
             continue
         objects[_free_name(name, objects)] = thing
     return objects
+
+
+class _WithoutFunctions:
+    """The state of an object without the functions in it: a checkpoint holds none, the recipe makes them.
+
+    Ignite's ``LambdaStateScheduler`` and ``ReduceLROnPlateauScheduler`` have such.
+    """
+
+    def __init__(self, thing: Stateful) -> None:
+        self.thing = thing
+
+    @staticmethod
+    def suits(thing: Stateful) -> bool:
+        """Return whether there is a state, with functions in it and more."""
+        if isinstance(thing, nn.Module | Optimizer | Metric):
+            return False
+        state = thing.state_dict()
+        return isinstance(state, dict) and _without_functions(state) not in (state, {})
+
+    def state_dict(self) -> dict[str, Any]:
+        return _without_functions(self.thing.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.thing.load_state_dict(_merged(self.thing.state_dict(), state))
+
+
+def _without_functions(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the functions in a state and in the dicts in it.
+
+    >>> _without_functions({"a": 1, "b": {"c": print, "d": 2}})
+    {'a': 1, 'b': {'d': 2}}
+    """
+    return {
+        name: _without_functions(value) if isinstance(value, dict) else value
+        for name, value in state.items()
+        if not callable(value)
+    }
+
+
+def _merged(state: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(state)
+    for name, value in new.items():
+        is_part = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = _merged(merged[name], value) if is_part else value
+    return merged
 
 
 def _has_state(thing: Any) -> bool:

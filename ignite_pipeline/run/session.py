@@ -242,7 +242,7 @@ class Run:
                 handler.attach(trainer)
         put_first(trainer, Events.ITERATION_STARTED)  # nobody draws before the step's seed
         # Before the evaluation of an early end, which a run that is not cut there never makes.
-        trainer.add_event_handler(Events.TERMINATE, checkpoints.save)
+        trainer.add_event_handler(Events.TERMINATE, self._save_early_end, checkpoints)
         for handler in evaluate:
             handler.attach(trainer)
         unsaved = UnsavedState(
@@ -279,6 +279,8 @@ class Run:
         )
         if self._directory.checkpoint is not None:
             checkpoints.restore(trainer, self._directory.checkpoint, missing=self._attached.missing)
+        else:
+            trainer.state.metrics.clear()  # those of a search for a learning rate
         require_position(loader, trainer.state.iteration)
         self._begin()
         board = showing(trainer, self.directory, self.options.visdom, about=self._about)
@@ -296,6 +298,10 @@ class Run:
             ) from None
         say_replaced_samples(trainer.state.dataloader)
         say_how_it_went(self.directory)
+
+    def _save_early_end(self, engine: Engine, checkpoints: Checkpoints) -> None:
+        if self.trained:  # else a search for a learning rate has ended
+            checkpoints.save(engine)
 
     def _begin(self) -> None:
         """Write down what is about to happen: from here on there is a run."""
