@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset, WeightedRandomSampler
 
 from ignite_pipeline.data.images import ImageTensors
 from ignite_pipeline.data.loading import endless_loader, evaluation_loader
@@ -229,3 +229,11 @@ def test_a_set_of_bad_samples_alone_is_an_error():
 def test_skipping_needs_samples_to_skip():
     with pytest.raises(ValueError, match="skip_bad needs a data set that is read sample by sample"):
         endless_loader(images(), batch_size=2, seed=0, skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    "option", [{"shuffle": True}, {"sampler": WeightedRandomSampler([1.0], 1)}], ids=list
+)
+def test_a_sampler_that_draws_for_itself_is_refused_in_words_that_help(option):
+    with pytest.raises(TypeError, match=r"takes no .*: it shuffles by position, from seed; weights"):
+        endless_loader(range(10), batch_size=2, seed=0, **option)

@@ -80,12 +80,19 @@ def endless_loader(
     ``collate_fn`` may draw too, MixUp, say: it runs under a seed of ``(seed, iteration)``. A sample that
     fails raises `BadSample` with its index or, with ``skip_bad``, is replaced by one drawn from its
     position (see `PositionKeyed`). ``batch_size`` counts the samples of all ``replicas`` together. Other
-    options go to ``torch.utils.data.DataLoader``. ``TypeError`` is raised for an ``IterableDataset``.
+    options go to ``torch.utils.data.DataLoader``. ``TypeError`` is raised for an ``IterableDataset``, and for
+    a sampler: it draws from a generator of its own.
 
     >>> loader = endless_loader(range(10), batch_size=4, seed=0)
     >>> len(loader), next(iter(loader)).shape
     (2, torch.Size([4]))
     """
+    for name in ("shuffle", "sampler", "batch_sampler"):
+        if name in dataloader_options:
+            raise TypeError(
+                f"endless_loader takes no {name}: it shuffles by position, from seed; weights=... draws some"
+                " samples more often than others, torch.utils.data.Subset leaves some out"
+            )
     if num_workers == 0:  # torch refuses them there, and whoever finds out about workers gives them always
         for name in ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout"):
             dataloader_options.pop(name, None)
