@@ -6,7 +6,9 @@ import signal
 import sys
 from collections.abc import Callable
 from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Lock
 
 import pytest
 import torch
@@ -18,15 +20,9 @@ from ignite_pipeline.run import Parser, Run, launch, live_board, session
 
 # Its children begin with all this imported, and with no thread that a fork would lose.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "killing",
-        "torchvision.transforms.v2",
-        "ignite.handlers",
-        "ignite.metrics",
-        "matplotlib.backends.backend_agg",
-    ]
-)
+CONTEXT.set_forkserver_preload(["killing", "ignite_cases", "data_cases"])
+# To start one process looks after the others that have ended: two threads would read one's status in parts.
+_LOCK = Lock()
 QUIET = ["--visdom", "off", "--precision", "fp32", "--num-workers", "0", "--checkpoint-every-s", "1e-9"]
 
 
@@ -40,13 +36,15 @@ def run_recipe(
     place = ["--resume" if (directory / "config.json").exists() else "--output", str(directory)]
     log = directory.with_suffix(".log")
     argv = [*place, *QUIET, *map(str, options)]
-    with pytest.MonkeyPatch.context() as patch:
+    process = CONTEXT.Process(target=_run, args=(train, argv, kill_at, log))
+    with _LOCK, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # which the server does not get otherwise
         forkserver.ensure_running()
-    process = CONTEXT.Process(target=_run, args=(train, argv, kill_at, log))
-    process.start()
-    process.join(120)
-    status = process.exitcode
+        process.start()
+    wait([process.sentinel], 120)
+    with _LOCK:
+        process.join(0)
+        status = process.exitcode
     if status is None:
         process.kill()
     wanted = 0 if kill_at is None else -signal.SIGKILL
@@ -58,6 +56,7 @@ def _run(train: Callable[[Run], None], argv: list[str], kill_at: int | None, log
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    multiprocessing.set_start_method("fork", force=True)  # for workers: as in a process that one starts
     live_board.PORT = 1  # nobody's board
     torch.set_num_threads(1)  # others may run at the same time
     record.plot_report = lambda directory: None  # which takes as long as all the rest
