@@ -9,6 +9,8 @@ from typing import Any
 
 from ignite.engine import Engine
 
+_OURS = ("handlers", "ignite_pipeline")
+
 
 def _entries(engine: Engine, event: Enum) -> list[Any]:
     """Return the list of what ``event`` calls, in order; an empty one where Ignite keeps it otherwise."""
@@ -122,7 +124,8 @@ def _held_by(thing: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
-    if hasattr(type(owner), "state_dict"):
+    # Ours have a state if they need one; to look into them would slow them down, see added_attributes.
+    if hasattr(type(owner), "state_dict") or type(owner).__module__.split(".")[0] in _OURS:
         return
     for name, value in getattr(owner, "__dict__", {}).items():
         yield from _each(f"{type(owner).__name__}.{name}", value)

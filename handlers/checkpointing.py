@@ -249,7 +249,8 @@ class Checkpoints:
         self._restore_again_once_started(engine, payload["objects"])
         engine.load_state_dict(payload["engine"])
         engine.should_terminate = False  # else Ignite takes the place for the beginning of an epoch
-        vars(engine.state).update(payload["engine_attributes"])
+        for name, value in payload["engine_attributes"].items():
+            setattr(engine.state, name, value)
         engine.state.metrics.update(payload["metrics"])
         self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
         self._saved_at = engine.state.iteration

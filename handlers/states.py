@@ -1,6 +1,7 @@
 """The state of an object, as a checkpoint holds it."""
 
 import copy
+import gc
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
@@ -37,6 +38,10 @@ def added_attributes(state: State) -> dict[str, Any]:
     >>> added_attributes(state)
     {'noise': 0.5}
     """
+    # To look into an object's __dict__ makes every later access to its attributes slower (Python 3.11 and on),
+    # here by 2 µs an iteration: so it is only done where there are more values than usual.
+    if len(gc.get_referents(state)) == len(gc.get_referents(State())):
+        return {}
     return {
         name: _without_numpy_scalars(value)
         for name, value in vars(state).items()

@@ -100,7 +100,7 @@ class UnsavedState:
             # What it holds counts if its state has it too: a schedule's does not have its optimizer.
             state = thing.state_dict() if not isinstance(thing, nn.Module | Optimizer) else {}
             names = state.keys() if isinstance(state, dict) else ()
-            yield from (value for name, value in getattr(thing, "__dict__", {}).items() if name in names)
+            yield from (getattr(thing, name) for name in names if hasattr(thing, str(name)))
 
     def compare(self, engine: Engine) -> None:
         """Look whether the generators have moved in this session."""
