@@ -38,8 +38,8 @@ def added_attributes(state: State) -> dict[str, Any]:
     >>> added_attributes(state)
     {'noise': 0.5}
     """
-    # To look into an object's __dict__ makes every later access to its attributes slower (Python 3.11 and on),
-    # here by 2 µs an iteration: so it is only done where there are more values than usual.
+    # To look into an object's __dict__ makes later access to its attributes slower (Python 3.11 and on), here
+    # by 2 µs an iteration: so it is only done where there are more values than usual.
     if len(gc.get_referents(state)) == len(gc.get_referents(State())):
         return {}
     return {

@@ -143,6 +143,7 @@ def test_the_exported_names_of_handlers():
 
 PUBLIC = {
     "adversarial": [
+        "ImageBuffer",
         "discriminator_accuracy",
         "discriminator_loss",
         "gradient_penalty",
@@ -254,10 +255,11 @@ PUBLIC = {
         "parse_options",
         "stored_options",
     ],
+    "run.out_of_memory": ["advice", "is_out_of_memory"],
     "run.outcome": ["description_of", "say_how_it_went", "say_replaced_samples"],
     "run.processes": ["require_single_process"],
     "run.saved_objects": ["objects_to_save"],
-    "run.session": ["Run"],
+    "run.session": ["Run", "run_until"],
     "seeding": ["ReseedEachIteration", "make_deterministic", "position_seed", "require_position", "seeded"],
     "steps": ["accuracy", "evaluation_step", "supervised_step"],
 }
