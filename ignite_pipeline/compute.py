@@ -119,7 +119,10 @@ class Compute:
         found = [flag for flag in (self._bad, self._left_out) if flag is not None]
         if self._said or not any(found):
             return
-        self._left_out, self._said = None, not self._goes_on
+        if self._goes_on:
+            self._bad = self._left_out = None
+        else:
+            self._said = True
         _LOGGER.warning(
             "a loss was not finite by iteration %d: %s",
             engine.state.iteration,

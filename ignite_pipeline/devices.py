@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -67,34 +67,40 @@ def to_device(device: torch.device | str) -> Callable[[Any], Any]:
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
-    def move(thing: Any) -> Any:
-        return thing.to(device, non_blocking=True) if hasattr(thing, "to") else thing
+    return map_leaves(
+        lambda leaf: leaf.to(device, non_blocking=True) if _has_place(leaf) else leaf,
+        batch,
+        is_leaf=_has_place,
+    )
 
-    return map_leaves(move, batch)
+
+def _has_place(thing: Any) -> bool:
+    return isinstance(thing, Tensor) or hasattr(thing, "to")
 
 
-def map_leaves(function: Callable[[Any], Any], batch: Any) -> Any:
+def map_leaves(
+    function: Callable[[Any], Any], batch: Any, *, is_leaf: Callable[[Any], bool] = lambda thing: False
+) -> Any:
     """Apply ``function`` to all that is inside the dicts, tuples, lists and dataclasses of a batch.
 
     >>> map_leaves(lambda x: x + 1, {"a": 1, "b": (2, [3])})
     {'a': 2, 'b': (3, [4])}
     """
-    if isinstance(batch, Tensor):
+    if isinstance(batch, Tensor) or is_leaf(batch):
         return function(batch)
-    if isinstance(batch, Mapping) and not hasattr(batch, "to"):
-        mapped = {name: map_leaves(function, value) for name, value in batch.items()}
-        if type(batch) is dict:
+    go_on = partial(map_leaves, function, is_leaf=is_leaf)
+    if isinstance(batch, Mapping):
+        mapped = {name: go_on(value) for name, value in batch.items()}
+        if type(batch) is dict or not isinstance(batch, MutableMapping):
             return mapped
         like: Any = copy.copy(batch)  # of its own kind: a defaultdict, say, is made otherwise
         like.update(mapped)
         return like
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(map_leaves(function, value) for value in batch))
+        return type(batch)(*map(go_on, batch))
     if isinstance(batch, tuple | list):
-        return type(batch)(map_leaves(function, value) for value in batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type) and not hasattr(batch, "to"):
+        return type(batch)(map(go_on, batch))
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
         names = [field.name for field in dataclasses.fields(batch)]
-        return dataclasses.replace(
-            batch, **{name: map_leaves(function, getattr(batch, name)) for name in names}
-        )
+        return dataclasses.replace(batch, **{name: go_on(getattr(batch, name)) for name in names})
     return function(batch)
