@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import Enum
 from functools import partial
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from ignite.engine import Engine
+from torch import nn
 
 _OURS = ("handlers", "ignite_pipeline")
+_MOST = 1000
 
 
 def _entries(engine: Engine, event: Enum) -> list[Any]:
@@ -70,8 +72,9 @@ def attached_objects(engine: Engine) -> list[Any]:
 def held_objects(engine: Engine) -> Iterator[tuple[str, Any]]:
     """Yield what the engine's step and its handlers can reach, with the name that it has there.
 
-    These are the variables of a function that lie outside it, the arguments that a handler is called with,
-    and the attributes of an object without a state of its own; not what these hold in turn.
+    These are an object that is the step, or whose method it is; the variables of a function that lie outside
+    it; the arguments that a handler is called with; and the attributes of an object without a state of its
+    own; not what these hold in turn.
 
     >>> def make_step(model):
     ...     return lambda engine, batch: model
@@ -117,21 +120,28 @@ def _held_by(thing: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
         for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
             with suppress(ValueError):  # a variable that has no value yet
                 value = cell.cell_contents
-                is_function = isinstance(value, FunctionType | partial)
+                is_function = isinstance(value, FunctionType | MethodType | partial)
                 yield from _held_by(value, seen) if is_function else _each(name, value)
     elif (owner := _owner_of(thing)) is not None:
+        yield type(owner).__name__, owner
         yield from _attributes(owner)
 
 
 def _attributes(owner: Any) -> Iterator[tuple[str, Any]]:
     # Ours have a state if they need one; to look into them would slow them down, see added_attributes.
-    if hasattr(type(owner), "state_dict") or type(owner).__module__.split(".")[0] in _OURS:
+    if type(owner).__module__.split(".")[0] in _OURS:
+        return
+    # The state of a module has its parameters, buffers and modules, and nothing else.
+    if hasattr(type(owner), "state_dict") and not isinstance(owner, nn.Module):
         return
     for name, value in getattr(owner, "__dict__", {}).items():
-        yield from _each(f"{type(owner).__name__}.{name}", value)
+        if not (isinstance(owner, nn.Module) and name.startswith("_")):
+            yield from _each(f"{type(owner).__name__}.{name}", value)
 
 
 def _each(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list | tuple | dict) and len(value) > _MOST:
+        return  # of data, not of what computes
     if isinstance(value, list | tuple):
         yield from ((f"{name}.{place}", inside) for place, inside in enumerate(value))
     elif isinstance(value, dict):

@@ -82,7 +82,7 @@ class Checkpoints:
             raise ValueError(f"keep must be at least 1, got {keep}")
         if every_s is not None and every_s <= 0:
             raise ValueError(f"every_s must be positive or None, got {every_s}")
-        self.directory, self.objects = Path(directory), dict(objects)
+        self.directory, self.objects, self._named = Path(directory), dict(objects), set(objects)
         self.every_s, self.keep, self.score, self.maximize, self.clock = every_s, keep, score, maximize, clock
         self.config, self.timer, self.background = dict(config or {}), timer, background
         self.failure: str | None = None
@@ -188,7 +188,8 @@ class Checkpoints:
         self._last_save_s = self.clock()
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
-        if holds_nan(content["objects"]):
+        # Whoever is found and not named may have reasons for a NaN, such as a place that is not yet filled.
+        if holds_nan([state for name, state in content["objects"].items() if name in self._named]):
             raise ValueError("it holds values that are not a number")
         self.directory.mkdir(parents=True, exist_ok=True)
         check = partial(load_checkpoint, lazily=True)
@@ -229,6 +230,8 @@ class Checkpoints:
         ``missing`` names objects that are new since the checkpoint, which may lack them: they begin as they
         are. `UnusableRun` is raised if it lacks others, or holds any that this run does not have.
         """
+        if "frozen" not in payload:
+            raise UnusableRun("the checkpoint is of an older version, which this one cannot go on with")
         if unknown := set(missing) - self.objects.keys():
             raise ValueError(f"missing must name objects of this run, got {', '.join(sorted(unknown))}")
         held = payload["objects"].keys()
@@ -246,18 +249,18 @@ class Checkpoints:
             except (RuntimeError, KeyError, ValueError) as error:
                 raise UnusableRun(f"the checkpoint's {name} does not fit this run's ({error})") from error
             freeze_parameters(thing, payload["frozen"][name])
-        self._restore_again_once_started(engine, payload["objects"])
+        self._restore_again_once_started(engine, payload)
         engine.load_state_dict(payload["engine"])
         engine.should_terminate = False  # else Ignite takes the place for the beginning of an epoch
-        for name, value in payload["engine_attributes"].items():
-            setattr(engine.state, name, value)
+        _set_attributes(engine, payload)
         engine.state.metrics.update(payload["metrics"])
         self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
         self._saved_at = engine.state.iteration
 
-    def _restore_again_once_started(self, engine: Engine, states: Mapping[str, Any]) -> None:
+    def _restore_again_once_started(self, engine: Engine, payload: Mapping[str, Any]) -> None:
         # Ignite's metrics and some of its handlers reset themselves as a run or an epoch starts, also where
-        # the run goes on.
+        # the run goes on; and so does whoever puts a number on the engine's state.
+        states = payload["objects"]
         ignites = {
             name: thing
             for name, thing in self.objects.items()
@@ -274,6 +277,12 @@ class Checkpoints:
                 )
                 if inside or not each_epoch:
                     thing.load_state_dict(states[name])
+            _set_attributes(engine, payload)
 
-        if ignites:
+        if ignites or payload["engine_attributes"]:
             engine.add_event_handler(Events.GET_BATCH_STARTED, restore)
+
+
+def _set_attributes(engine: Engine, payload: Mapping[str, Any]) -> None:
+    for name, value in payload["engine_attributes"].items():
+        setattr(engine.state, name, value)

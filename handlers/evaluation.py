@@ -34,6 +34,8 @@ class EvaluateEachEpoch:
         prefix: str = "val/",
         classes: Sequence[str] = (),
     ) -> None:
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"classes must differ, got {', '.join(classes)}")
         self.evaluator, self.loader, self.prefix, self.classes = evaluator, loader, prefix, classes
         self._evaluated_at: int | None = None
 

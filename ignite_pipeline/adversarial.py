@@ -95,9 +95,9 @@ class ImageBuffer:
         for image in images.detach():
             place = int(torch.randint(2 * self.size, ()))
             if len(self.images) < self.size:
-                self.images.append(image)
+                self.images.append(image.clone())
             elif place < self.size:
-                image, self.images[place] = self.images[place], image
+                image, self.images[place] = self.images[place].to(image), image.clone()
             shown.append(image)
         return torch.stack(shown)
 

@@ -1,7 +1,7 @@
 """How a step computes, and how its loss becomes an update."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
-from ignite_pipeline.devices import AUTOCAST_DTYPES, map_leaves, resolve_precision, to_device
-from ignite_pipeline.model_modes import KeptBuffers, TrainingMode
+from ignite_pipeline.devices import AUTOCAST_DTYPES, resolve_precision, to_device
+from ignite_pipeline.model_modes import Buffers, RepeatedFrom, TrainingMode
+from ignite_pipeline.nested import joined, leaves, map_leaves, split
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_EVERY_ITERS = 50
@@ -69,7 +70,9 @@ class Compute:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self._engine: Engine | None = None
         self._modes: dict[nn.Module, TrainingMode] = {}
-        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._buffers: Buffers | None = None
+        self.predicts = False
+        """Whether `predict` has been called: else ``micro_batches`` change nothing."""
         # Whether a loss was not finite: in this iteration or, where updates stop for good, since they did.
         self._bad: Tensor | None = None
         # The same of iterations whose steps were left out, until it has been said.
@@ -91,13 +94,13 @@ class Compute:
                 self._left_out = self._bad if self._left_out is None else self._left_out | self._bad
             self._bad = None
         if self.skip_non_finite:
-            self._buffers = [(buffer, buffer.clone()) for model in models for buffer in model.buffers()]
+            self._buffers = Buffers(*models)
 
     def end(self) -> None:
         """End a step: buffers, such as the statistics of batch norm, forget a batch that was skipped."""
-        for buffer, before in self._buffers:
-            buffer.copy_(torch.where(self._bad, before, buffer))  # type: ignore[arg-type]
-        self._buffers = []
+        if self._buffers is not None and self._bad is not None:
+            self._buffers.restore(where=self._bad)
+        self._buffers = None
 
     def _watch(self, engine: Engine) -> None:
         self._engine = engine
@@ -139,30 +142,33 @@ class Compute:
     def predict(self, model: nn.Module, x: Any) -> Any:
         """Call ``model`` on ``x`` in the number format; halves come back as float32.
 
-        ``x`` is what the model takes: a tensor ``(B, ...)``, or a dict, tuple or list of such. With
-        micro-batches, what it returns must be alike.
+        ``x`` is what the model takes: a tensor ``(B, ...)``, or a dict, tuple, list or dataclass of such.
+        With micro-batches, what it returns must be alike, else ``TypeError`` is raised.
         """
-        parts = [x] if self.micro_batches == 1 else _split(x, self.micro_batches)
+        self.predicts = True
+        parts = [x] if self.micro_batches == 1 else split(x, self.micro_batches)
         if len(parts) == 1:
             return self._call(model, x)
         if not torch.is_grad_enabled():
-            return _joined([self._call(model, part) for part in parts])
-        return _joined(
-            [
-                checkpoint(
-                    self._call,
-                    model,
-                    part,
-                    use_reentrant=False,
-                    context_fn=lambda: (nullcontext(), KeptBuffers(model)),
-                )
-                for part in parts
-            ]
+            return joined([self._call(model, part) for part in parts])
+        return joined([self._call_twice(model, part) for part in parts])
+
+    def _call_twice(self, model: nn.Module, x: Any) -> Any:
+        again = RepeatedFrom(model)
+        # Their devices are those whose generators have to draw the same once more.
+        tensors = leaves(x)
+        return checkpoint(
+            lambda *tensors: self._call(model, x),
+            *tensors,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), again),
         )
 
     def _call(self, model: nn.Module, x: Any) -> Any:
         with self.autocast():
             y_pred = model(x)
+        if self.precision == "fp32":
+            return y_pred
         return _single(y_pred) if isinstance(y_pred, Tensor) else map_leaves(_single, y_pred)
 
     def update(
@@ -240,39 +246,3 @@ def _zero_momentum(optimizer: Optimizer) -> None:
 
 def _single(y: Any) -> Any:
     return y.float() if isinstance(y, Tensor) and y.dtype in AUTOCAST_DTYPES.values() else y
-
-
-def _split(x: Any, parts: int) -> list[Any]:
-    """Cut the tensors in ``x`` along their first dimension into at most ``parts``, as ``torch.chunk`` does.
-
-    >>> [part["a"].tolist() for part in _split({"a": torch.arange(5)}, 2)]
-    [[0, 1, 2], [3, 4]]
-    """
-    sizes: list[int] = []
-    map_leaves(lambda leaf: sizes.append(len(leaf)) if isinstance(leaf, Tensor) else None, x)
-    if len(set(sizes)) != 1:
-        raise ValueError(f"micro_batches need tensors of one batch, got {sorted(set(sizes))} rows")
-    size = -(-sizes[0] // parts)
-
-    def part_from(first: int) -> Any:
-        return map_leaves(lambda leaf: leaf[first : first + size] if isinstance(leaf, Tensor) else leaf, x)
-
-    return [part_from(first) for first in range(0, sizes[0], size)]
-
-
-def _joined(parts: list[Any]) -> Any:
-    """Put together what a model has returned for the parts of a batch.
-
-    >>> _joined([{"a": torch.zeros(2)}, {"a": torch.ones(1)}])
-    {'a': tensor([0., 0., 1.])}
-    """
-    first = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat(parts)
-    if isinstance(first, Mapping):
-        return {name: _joined([part[name] for part in parts]) for name in first}
-    if isinstance(first, tuple) and hasattr(first, "_fields"):
-        return type(first)(*map(_joined, map(list, zip(*parts, strict=True))))
-    if isinstance(first, tuple | list):
-        return type(first)(map(_joined, map(list, zip(*parts, strict=True))))
-    return first

@@ -1,9 +1,7 @@
 """Where to compute and in which number format, by name, and how a batch gets there."""
 
-import copy
-import dataclasses
 import platform
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.nested import map_leaves
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -76,31 +75,3 @@ def _moved(batch: Any, device: torch.device) -> Any:
 
 def _has_place(thing: Any) -> bool:
     return isinstance(thing, Tensor) or hasattr(thing, "to")
-
-
-def map_leaves(
-    function: Callable[[Any], Any], batch: Any, *, is_leaf: Callable[[Any], bool] = lambda thing: False
-) -> Any:
-    """Apply ``function`` to all that is inside the dicts, tuples, lists and dataclasses of a batch.
-
-    >>> map_leaves(lambda x: x + 1, {"a": 1, "b": (2, [3])})
-    {'a': 2, 'b': (3, [4])}
-    """
-    if isinstance(batch, Tensor) or is_leaf(batch):
-        return function(batch)
-    go_on = partial(map_leaves, function, is_leaf=is_leaf)
-    if isinstance(batch, Mapping):
-        mapped = {name: go_on(value) for name, value in batch.items()}
-        if type(batch) is dict or not isinstance(batch, MutableMapping):
-            return mapped
-        like: Any = copy.copy(batch)  # of its own kind: a defaultdict, say, is made otherwise
-        like.update(mapped)
-        return like
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*map(go_on, batch))
-    if isinstance(batch, tuple | list):
-        return type(batch)(map(go_on, batch))
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        names = [field.name for field in dataclasses.fields(batch)]
-        return dataclasses.replace(batch, **{name: go_on(getattr(batch, name)) for name in names})
-    return function(batch)

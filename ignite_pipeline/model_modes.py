@@ -12,7 +12,7 @@ class TrainingMode:
 
     Whatever has parameters, all of them frozen (``requires_grad`` is false), is in eval mode: a batch norm
     there keeps its statistics. A module without parameters, such as dropout, is in the mode of what it is
-    part of.
+    part of. What shall stay in eval mode has to be frozen: a call of ``eval()`` does not last.
 
     >>> backbone, head = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.Linear(2, 2)
     >>> model = nn.Sequential(backbone.requires_grad_(False), nn.Dropout(), head)
@@ -69,20 +69,47 @@ def frozen(*models: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(requires_grad)
 
 
-class KeptBuffers:
-    """Restore the buffers of a model, such as the statistics of batch norm, each time the context is left."""
+class Buffers:
+    """The buffers of models, such as the statistics of batch norm, as they are now.
+
+    >>> model = nn.BatchNorm1d(2)
+    >>> before = Buffers(model)
+    >>> _ = model(torch.ones(3, 2))
+    >>> before.restore()
+    >>> model.running_mean
+    tensor([0., 0.])
+    """
+
+    def __init__(self, *models: nn.Module) -> None:
+        self._kept = [
+            (module, name, buffer, buffer.clone())
+            for model in models
+            for module in model.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
+
+    def restore(self, where: Tensor | None = None) -> None:
+        """Put them back; with ``where``, a tensor ``()``, if that is true, without asking the device."""
+        for module, name, buffer, value in self._kept:
+            current = getattr(module, name)
+            # By its data: autograd may need the buffer, and takes any other change for a mistake.
+            buffer.data.copy_(value if where is None else torch.where(where, value, current))
+            setattr(module, name, buffer)  # a model may have put another tensor in its place
+
+
+class RepeatedFrom:
+    """A context in which a model's buffers begin as they were at an earlier call, and leave no trace."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self._before: list[list[tuple[Tensor, Tensor]]] = []
+        self.model, self._then = model, Buffers(model)
+        self._now: list[Buffers] = []
 
     def __enter__(self) -> None:
-        self._before.append([(buffer, buffer.clone()) for buffer in self.model.buffers()])
+        self._now.append(Buffers(self.model))
+        self._then.restore()
 
     def __exit__(self, *error: object) -> None:
-        for buffer, value in self._before.pop():
-            # By its data: autograd may need the buffer, and takes any other change for a mistake.
-            buffer.data.copy_(value)
+        self._now.pop().restore()
 
 
 @contextmanager
@@ -92,11 +119,12 @@ def inference_mode_of(model: nn.Module, mode: str) -> Iterator[None]:
     In ``"train"`` mode dropout stays on and batch norm uses the statistics of the batch at hand, as pix2pix
     does at test time (section 3.3); the running statistics stay as they were.
     """
-    before = [(module, module.training) for module in model.modules()]
+    before, buffers = [(module, module.training) for module in model.modules()], Buffers(model)
     model.train(mode == "train")
     try:
-        with KeptBuffers(model), torch.no_grad():
+        with torch.no_grad():
             yield
     finally:
+        buffers.restore()
         for module, training in before:
             module.training = training

@@ -16,7 +16,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, defa
 from torchvision.transforms import v2
 
 from handlers import StepMeans
-from ignite_pipeline.devices import map_leaves
+from ignite_pipeline.nested import map_leaves
 from ignite_pipeline.run import Run
 
 SIZE, BATCH, EPOCHS = 48, 4, 3
@@ -146,7 +146,7 @@ LOADERS = {
     "batch by batch": (Whole(), {}),
     "a subset with weights": (
         Subset(EveryKind(), range(0, SIZE, 2)),
-        {"weights": [1.0 + index % 3 for index in range(SIZE // 2)]},
+        {"weights": WEIGHTS},
     ),
 }
 

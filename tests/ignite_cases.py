@@ -10,24 +10,14 @@ from ignite.engine import Engine, Events, create_supervised_evaluator, create_su
 from ignite.handlers import param_scheduler, state_param_scheduler
 from ignite.handlers.tensorboard_logger import OptimizerParamsHandler, TensorboardLogger
 from ignite.metrics import Accuracy, ConfusionMatrix, Loss, Precision, Recall, RunningAverage
+from points import Points
 from torch import nn
-from torch.utils.data import Dataset
 
 from handlers import EvaluateEachEpoch, LearningRate, StepMeans
 from ignite_pipeline.run import Best, Run
 from ignite_pipeline.steps import evaluation_step, supervised_step
 
-LENGTH, EPOCHS = 12, 3
-
-
-class Points(Dataset):
-    """Points in the plane, jittered anew in every epoch, of two classes."""
-
-    def __len__(self):
-        return 4 * LENGTH
-
-    def __getitem__(self, index):
-        return torch.randn(2) + 2 * (index % 2) - 1, index % 2
+EPOCHS = 3
 
 
 @dataclass

@@ -65,7 +65,7 @@ class Recipe:
         return summary(directory), untimed(directory)
 
 
-def outcome(summarised):
+def ending(summarised):
     return {name: summarised[name] for name in ("status", "final", "model_sha256")}
 
 
@@ -78,5 +78,5 @@ def assert_exact(make, tmp_path, *options, cuts=(17, 2 * LENGTH)):
         resumed, resumed_lines = make()(
             directory, "--resume", directory, "--num-workers", 2, "--max-iterations", 1000
         )
-        assert outcome(resumed) == outcome(whole)
+        assert ending(resumed) == ending(whole)
         assert resumed_lines == lines

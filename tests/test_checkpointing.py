@@ -326,6 +326,14 @@ def test_an_object_that_is_new_may_be_missing(tmp_path, model):
         checkpoints.restore(engine, load_newest(tmp_path), missing=["averages"])
 
 
+def test_a_checkpoint_of_an_older_version_is_said_to_be_one(tmp_path, model):
+    train(tmp_path, model)
+    payload = load_newest(tmp_path)
+    del payload["frozen"]
+    with pytest.raises(ValueError, match="is of an older version"):
+        Checkpoints(tmp_path, {"model": model}).restore(Engine(lambda engine, batch: None), payload)
+
+
 def test_the_best_is_loaded_by_its_score(tmp_path, model):
     train(tmp_path, model, keep=1, scores=(0.1, 0.9, 0.2, 0.3))
     assert load_best(tmp_path)["engine"]["iteration"] == 10

@@ -75,3 +75,8 @@ def test_a_matrix_and_other_things_are_published_as_they_are():
     evaluator.add_event_handler(Events.COMPLETED, lambda: evaluator.state.metrics.update(m=matrix, s="words"))
     EvaluateEachEpoch(evaluator, [1.0], classes=("a", "b")).attach(trainer)
     assert trainer.run([0]).metrics == {"val/m": matrix, "val/s": "words"}
+
+
+def test_classes_of_one_name_are_refused(evaluator):
+    with pytest.raises(ValueError, match="classes must differ, got a, b, a"):
+        EvaluateEachEpoch(evaluator, [1.0], classes=("a", "b", "a"))

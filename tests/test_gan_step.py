@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ignite_pipeline.adversarial import (
     LOSSES,
+    ImageBuffer,
     discriminator_accuracy,
     gradient_penalty,
     least_squares,
@@ -247,3 +248,12 @@ def test_a_bad_argument_is_named(option, value):
         gan_step(*networks(), *map(adam, networks()), **{option: value})
     with pytest.raises(ValueError, match="mode must be train or eval, got 'test'"):
         translation_step(networks()[0], mode="test")
+
+
+def test_an_image_buffer_goes_on_where_its_images_are_wanted():
+    buffer, other = ImageBuffer(2), ImageBuffer(2)
+    buffer.exchange(torch.rand(4, 1, 2, 2))
+    other.load_state_dict(buffer.state_dict())  # as a checkpoint is read: on the processor
+    torch.manual_seed(0)
+    assert other.exchange(torch.empty(8, 1, 2, 2, device="meta")).device.type == "meta"
+    assert all(image.untyped_storage().nbytes() == image.nbytes for image in buffer.images)

@@ -25,6 +25,7 @@ CORE = (
     "gan_steps",
     "machine",
     "model_modes",
+    "nested",
     "seeding",
     "steps",
 )
@@ -187,11 +188,11 @@ PUBLIC = {
     "data.paired": ["PairTensors", "paired_images", "split_pair"],
     "data.position_keyed": ["BadSample", "PositionKeyed", "takes_batches"],
     "data.position_sampler": ["BatchKey", "PositionSampler"],
-    "devices": ["map_leaves", "resolve_device", "resolve_precision", "to_device"],
+    "devices": ["resolve_device", "resolve_precision", "to_device"],
     "errors": ["BadInput"],
     "gan_steps": ["gan_step", "translation_step"],
     "machine": ["available_cores", "keep_freed_memory"],
-    "model_modes": ["KeptBuffers", "TrainingMode", "frozen", "inference_mode_of"],
+    "model_modes": ["Buffers", "RepeatedFrom", "TrainingMode", "frozen", "inference_mode_of"],
     "models.classifiers": [
         "GlobalMaxPool",
         "Residual",
@@ -203,6 +204,7 @@ PUBLIC = {
     ],
     "models.pix2pix": ["PatchDiscriminator", "UNetGenerator", "initialize"],
     "models.small_convolutions": ["SmallConv2d", "SmallConvTranspose2d"],
+    "nested": ["joined", "leaves", "map_leaves", "split"],
     "profiling.__main__": [
         "confirmed",
         "imported",
@@ -243,6 +245,7 @@ PUBLIC = {
     "run.auto_workers": ["AutoWorkers"],
     "run.directory": ["RunDirectory", "git_revision"],
     "run.first_iteration": ["UnsavedState"],
+    "run.generator_states": ["GeneratorState", "as_stateful"],
     "run.given": ["Best", "Described", "Handler"],
     "run.launch": ["launch"],
     "run.live_board": ["require_board", "showing"],

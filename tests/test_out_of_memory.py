@@ -6,7 +6,7 @@ from ignite.engine import Engine
 from points import Recipe
 from torch import nn
 
-from handlers import load_newest
+from handlers import EvaluateEachEpoch, load_newest
 
 
 class Hungry(nn.Module):
@@ -68,4 +68,49 @@ def test_out_of_memory_ends_in_a_line_that_says_what_fits_and_the_run_goes_on_wi
 
     with pytest.raises(SystemExit):
         FarTooLarge()(tmp_path / "other")
-    assert "of 16, nor does one at a time fit: take smaller batches" in capsys.readouterr().err
+    assert "of 16, nor do smaller parts fit: take smaller batches" in capsys.readouterr().err
+
+
+class Varied(Recipe):
+    """A recipe whose training needs too much memory, or whose evaluation does."""
+
+    def __init__(self, *, most=16, evaluated=16, norm=False, by_hand=False):
+        super().__init__()
+        self.most, self.evaluated, self.norm, self.by_hand = most, evaluated, norm, by_hand
+
+    def train(self, run):
+        error = torch.OutOfMemoryError("CUDA out of memory")
+        loader = run.train_loader(self.data(), batch_size=16)
+        model = nn.Sequential(Hungry(self.most, error), nn.BatchNorm1d(2) if self.norm else nn.Identity())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(engine, batch):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
+            optimizer.step()
+
+        trainer = Engine(step if self.by_hand else self.step(run, model, optimizer))
+        evaluator = Engine(lambda engine, batch: Hungry(self.evaluated, error)(batch[0]))
+        validation = run.evaluation_loader(self.data(), batch_size=24)
+        evaluate = [EvaluateEachEpoch(evaluator, validation)] if self.evaluated < 16 else []
+        run.attach(trainer, evaluate=evaluate, save={"model": model, "optimizer": optimizer})
+        run.train(trainer, loader, epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (Varied(most=1, norm=True), "with batches of 16, nor do smaller parts fit: take smaller batches"),
+        (
+            Varied(most=5, by_hand=True),
+            "with batches of 16: take smaller batches (--micro-batches needs a step",
+        ),
+        (Varied(evaluated=10), "with an evaluation: take smaller ones there, or go on with --resume"),
+    ],
+    ids=["batch norm of one row", "a step by hand", "an evaluation"],
+)
+def test_what_is_said_fits_the_case(tmp_path, capsys, recipe, said):
+    with pytest.raises(SystemExit) as stopped:
+        recipe(tmp_path / "run")
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]

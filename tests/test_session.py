@@ -6,7 +6,6 @@ import sys
 
 import pytest
 from ignite.engine import Events
-from ignite.handlers import EarlyStopping
 from points import LENGTH, Points, Recipe, assert_exact
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -206,28 +205,6 @@ def test_several_processes_are_refused(tmp_path, monkeypatch, capsys):
     assert exit_.value.code == 2
     assert "WORLD_SIZE is 2" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_an_object_that_is_new_since_the_checkpoint_may_be_missing_from_it(tmp_path, capsys):
-    class Grown(Recipe):
-        missing = ("EarlyStopping",)
-
-        def more(self, run, trainer, model):
-            stopping = EarlyStopping(100, lambda engine: 0.0, trainer)
-            trainer.add_event_handler(Events.EPOCH_COMPLETED, stopping)
-            return {"missing": self.missing}
-
-    class Unaware(Grown):
-        missing = ()
-
-    directory = tmp_path / "run"
-    Recipe()(directory, "--max-iterations", 5)
-    with pytest.raises(SystemExit):
-        Unaware()(directory, "--resume", directory, "--max-iterations", 9)
-    assert (
-        "the checkpoint lacks EarlyStopping; if that is new, name it in missing=" in capsys.readouterr().err
-    )
-    assert Grown()(directory, "--resume", directory, "--max-iterations", 9)[0]["iterations"] == 9
 
 
 @pytest.mark.parametrize(("iterations", "epochs"), [(24, 2), (25, 3)])

@@ -1,5 +1,6 @@
 import copy
 import weakref
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
@@ -178,6 +179,107 @@ def test_batches_may_be_dicts_and_named_tuples(micro_batches):
     )
     Engine(step).run([{"x": x, "y": y} for x, y in data])
     torch.testing.assert_close(weights(both), weights(plain))
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    extra: torch.Tensor
+
+
+class Protected(dict):
+    """A dict as that of Hugging Face's models: it refuses ``update``."""
+
+    def update(self, *args, **kwargs):
+        raise RuntimeError("You cannot use update")
+
+
+class Tempered(nn.Module):
+    """A model that takes more than one tensor, one without rows and a list among them."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.model, self.make = tiny_model(), make
+
+    def forward(self, x):
+        rows, temperature, lengths = x
+        logits = self.model(rows) / temperature * torch.tensor(lengths).view(-1, 1)
+        return self.make(logits, logits**2)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("make", "loss"),
+    [
+        (Output, lambda out, y: LOSS(out.logits, y) + out.extra.mean()),
+        (
+            lambda *both: Protected(zip("ab", both, strict=True)),
+            lambda out, y: LOSS(out["a"], y) + out["b"].mean(),
+        ),
+        (lambda *both: [*both, None, "words"], lambda out, y: LOSS(out[0], y) + out[1].mean()),
+    ],
+    ids=["dataclass", "dict", "list"],
+)
+def test_micro_batches_cut_and_join_whatever_a_model_takes_and_returns(make, loss, precision):
+    x, y = batches(1)[0]
+    batch, found = ((x, torch.tensor(2.0), list(range(1, 11))), y), []
+    for micro_batches in (1, 3):
+        model = Tempered(make)
+        compute = Compute(precision=precision, micro_batches=micro_batches)
+        found.append(Engine(supervised_step(model, sgd(model), loss, compute=compute)).run([batch]).output)
+    torch.testing.assert_close(found[1], found[0], rtol=2e-2 if precision == "bf16" else 1e-5, atol=1e-6)
+
+
+def test_what_cannot_be_joined_is_refused_by_name():
+    class Sampled(nn.Linear):
+        def forward(self, x):
+            return torch.distributions.Normal(super().forward(x), 1.0)
+
+    model = Sampled(6, 3)
+    step = supervised_step(
+        model, sgd(model), lambda out, y: out.mean.mean(), compute=Compute(micro_batches=2)
+    )
+    with pytest.raises(TypeError, match="returns rows of tensors, got Normal without any"):
+        step(Engine(step), batches(1)[0])
+
+
+class Counting(nn.Module):
+    """A model that puts another tensor in the place of its buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = tiny_model()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x):
+        self.mean = self.mean + x.mean().detach()
+        return self.model(x) + 0 * self.mean
+
+
+def test_buffers_that_are_replaced_are_kept_too():
+    x, y = batches(1)[0]
+    model = Counting()
+    Engine(supervised_step(model, sgd(model), LOSS, compute=Compute(micro_batches=2))).run([(x, y)])
+    torch.testing.assert_close(model.mean, x[:5].mean() + x[5:].mean())
+    skipping = Counting()
+    step = supervised_step(skipping, sgd(skipping), LOSS, compute=Compute(skip_non_finite=True))
+    Engine(step).run([(x * torch.nan, y)])
+    assert skipping.mean == 0
+
+
+def test_micro_batches_repeat_what_depends_on_buffers():
+    x, y = batches(1)[0]
+    found = []
+    for compute in (Compute(micro_batches=2), None):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 3)))
+        if compute is not None:
+            Engine(supervised_step(model, sgd(model), LOSS, compute=compute)).run([(x, y)])
+        else:
+            model.train()
+            LOSS(torch.cat([model(part) for part in x.chunk(2)]), y).backward()
+        found.append([parameter.grad for parameter in model.parameters()])
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 
 def test_a_batch_that_is_no_pair_is_told_how_to_become_one():

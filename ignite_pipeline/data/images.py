@@ -138,8 +138,8 @@ def read_image(path: Path) -> Image.Image:
     """Return a file's image as RGB, the way up that a viewer shows it.
 
     What is transparent is laid on white, and 16 bits of grey become 8. `UnreadableImage` is raised with the
-    path for a file that cannot be read to its end, and for pixels of a range that nobody knows: floats, or
-    integers of 32 bits beyond 65,535.
+    path for a file that cannot be read to its end, and for pixels of a range that nobody knows: floats, and
+    integers of 32 bits.
     """
     try:
         with Image.open(path) as image:
@@ -153,9 +153,9 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image.copy()
     if image.mode == "F" or image.mode.startswith("I"):
-        # 16 bits are mode I where Pillow is old.
         pixels = np.asarray(image)
-        if image.mode == "F" or pixels.min() < 0 or pixels.max() > 65535:
+        # 16 bits are mode I in a PNG where Pillow is old.
+        if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
             raise ValueError(f"its pixels are {pixels.dtype} of an unknown range, save it with 8 or 16 bits")
         return Image.fromarray(((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):

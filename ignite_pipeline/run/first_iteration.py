@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,10 @@ class UnsavedState:
         for thing in self.saved():
             yield thing
             # What it holds counts if its state has it too: a schedule's does not have its optimizer.
-            state = thing.state_dict() if not isinstance(thing, nn.Module | Optimizer) else {}
+            state = {}
+            if not isinstance(thing, nn.Module | Optimizer):
+                with suppress(ValueError):  # one that refuses to be saved now says so when it is to be
+                    state = thing.state_dict()
             names = state.keys() if isinstance(state, dict) else ()
             yield from (getattr(thing, name) for name in names if hasattr(thing, str(name)))
 

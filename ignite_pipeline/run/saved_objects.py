@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from handlers.attached import attached_objects, held_objects
 from handlers.model_digest import unwrapped
 from handlers.states import Stateful, state_of
+from ignite_pipeline.run.generator_states import GeneratorState, as_stateful
 
 
 def objects_to_save(
@@ -40,30 +41,64 @@ def objects_to_save(
     >>> list(objects_to_save({}, trainer, on_unsavable=print))
     ['Average', 'model']
     """
+    objects: dict[str, Stateful] = {}
     for name, thing in given.items():
         if not _has_state(thing):
             raise TypeError(f"save[{name!r}] must have state_dict and load_state_dict, got {type(thing)}")
-        if (reason := _why_unsavable(thing)) is not None:
+        objects[name], reason = _savable(thing)
+        if reason is not None:
             raise TypeError(f"save[{name!r}] has a state that a checkpoint cannot hold: {reason}")
+    known = {id(unwrapped(thing)) for thing in given.values()}
     found = [(type(thing).__name__, thing) for thing in attached_objects(trainer)]
     for evaluator in evaluators:
-        attached = attached_objects(evaluator)
-        found += [(type(thing).__name__, thing) for thing in attached if not isinstance(thing, Metric)]
-    objects = dict(given)
-    known = {id(unwrapped(thing)) for thing in objects.values()}
+        for thing in attached_objects(evaluator):
+            if isinstance(thing, Metric):
+                known.add(id(thing))
+            else:
+                found.append((type(thing).__name__, thing))
     for name, thing in (*found, *held_objects(trainer)):
-        if id(unwrapped(thing)) in known or isinstance(thing, Engine | DataLoader) or not _has_state(thing):
+        thing = as_stateful(thing)
+        inner = thing.generator if isinstance(thing, GeneratorState) else unwrapped(thing)
+        if id(inner) in known or isinstance(thing, Engine | DataLoader) or not _has_state(thing):
             continue
-        known.add(id(unwrapped(thing)))
-        if isinstance(thing, nn.Module) and not thing.state_dict():
+        known.add(id(inner))
+        if isinstance(thing, nn.Module) and _is_part_of(thing, objects.values()):
             continue
-        if _WithoutFunctions.suits(thing):
-            thing = _WithoutFunctions(thing)
-        if (reason := _why_unsavable(thing)) is not None:
+        savable, reason = _savable(thing)
+        if reason is not None:
             on_unsavable(f"{name} is not saved, a resumed run begins it anew: {reason}")
-            continue
-        objects[_free_name(name, objects)] = thing
+        else:
+            objects[_free_name(name, objects)] = savable
     return objects
+
+
+def _savable(thing: Stateful) -> tuple[Stateful, str | None]:
+    """Return an object in the form in which it can be saved, and why it cannot, if so."""
+    if isinstance(thing, Optimizer):
+        return thing, None  # it is large, and holds tensors
+    if isinstance(thing, nn.Module) and not _has_extra_state(thing):
+        return thing, None
+    try:
+        if not isinstance(thing, nn.Module | Metric) and _WithoutFunctions.suits(thing):
+            thing = _WithoutFunctions(thing)
+    except Exception as error:  # whatever its state stumbles over
+        return thing, _in_a_line(error)
+    return thing, _why_unsavable(thing)
+
+
+def _has_extra_state(model: nn.Module) -> bool:
+    default = nn.Module.get_extra_state
+    return any(type(module).get_extra_state is not default for module in model.modules())
+
+
+def _is_part_of(module: nn.Module, others: Iterable[Any]) -> bool:
+    """Return whether all that a module holds is in the states of others already."""
+    tensors = {id(tensor) for other in others if isinstance(other, nn.Module) for tensor in _tensors(other)}
+    return {id(tensor) for tensor in _tensors(module)} <= tensors and not _has_extra_state(module)
+
+
+def _tensors(module: nn.Module) -> Iterable[Any]:
+    return (*module.parameters(), *module.buffers())
 
 
 class _WithoutFunctions:
@@ -78,8 +113,6 @@ class _WithoutFunctions:
     @staticmethod
     def suits(thing: Stateful) -> bool:
         """Return whether there is a state, with functions in it and more."""
-        if isinstance(thing, nn.Module | Optimizer | Metric):
-            return False
         state = thing.state_dict()
         return isinstance(state, dict) and _without_functions(state) not in (state, {})
 
@@ -117,8 +150,6 @@ def _has_state(thing: Any) -> bool:
 
 
 def _why_unsavable(thing: Stateful) -> str | None:
-    if isinstance(thing, nn.Module | Optimizer):  # they are large, and hold tensors
-        return None
     if isinstance(thing, Metric) and not thing._state_dict_all_req_keys:
         return "its class names nothing to save in _state_dict_all_req_keys"
     file = io.BytesIO()
@@ -127,8 +158,12 @@ def _why_unsavable(thing: Stateful) -> str | None:
         file.seek(0)
         torch.load(file, weights_only=True)
     except Exception as error:  # whatever its state stumbles over
-        return str(error).strip().split("\n")[0] or type(error).__name__
+        return _in_a_line(error)
     return None
+
+
+def _in_a_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def _free_name(name: str, taken: Mapping[str, object]) -> str:

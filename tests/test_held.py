@@ -1,0 +1,215 @@
+"""What a step or a handler holds is saved, whatever it is, and hurts no run."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import EarlyStopping, EMAHandler
+from ignite.handlers.param_scheduler import ReduceLROnPlateauScheduler
+from ignite.metrics import EpochMetric
+from points import Points, Recipe, assert_exact
+from torch import nn
+
+from handlers import EvaluateEachEpoch, load_newest
+
+
+class Scale:
+    """A step with a state of its own, which changes as it is called."""
+
+    def __init__(self, step):
+        self.inner, self.scale = [[step]], 1.0
+
+    def __call__(self, engine, batch):
+        self.scale *= 0.95
+        return self.inner[0][0](engine, (batch[0] * self.scale, batch[1]))
+
+    step = __call__
+
+    def state_dict(self):
+        return {"scale": self.scale}
+
+    def load_state_dict(self, state):
+        self.scale = state["scale"]
+
+
+class Lightning(nn.Module):
+    """A module whose method is the step, and that holds its schedule."""
+
+    def __init__(self, step, optimizer):
+        super().__init__()
+        self.inner = [[step]]
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
+
+    def step(self, engine, batch):
+        output = self.inner[0][0](engine, batch)
+        self.schedule.step()
+        return output
+
+
+@pytest.mark.parametrize("kind", ["object", "method", "closure over a method", "method of a module"])
+def test_the_state_of_a_step_itself_is_saved(tmp_path, kind):
+    class OwnStep(Recipe):
+        def step(self, run, model, optimizer):
+            step = super().step(run, model, optimizer)
+            if kind == "method of a module":
+                return Lightning(step, optimizer).step
+            scaled = Scale(step)
+            method = scaled.step
+            return {"object": scaled, "method": method}.get(kind, lambda engine, batch: method(engine, batch))
+
+    assert_exact(OwnStep, tmp_path, cuts=(17,))
+
+
+GENERATORS = {
+    "torch": (lambda: torch.Generator().manual_seed(0), lambda it: torch.rand((), generator=it).item()),
+    "numpy": (lambda: np.random.default_rng(0), lambda it: it.random()),
+    "numpy, another": (lambda: np.random.Generator(np.random.MT19937(0)), lambda it: it.random()),
+    "numpy, old": (lambda: np.random.RandomState(0), lambda it: it.rand()),
+    "random": (lambda: random.Random(0), lambda it: it.random()),
+}
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_a_generator_that_a_step_holds_goes_on(tmp_path, kind):
+    make, draw = GENERATORS[kind]
+
+    class Drawing(Recipe):
+        def step(self, run, model, optimizer):
+            generator, train = make(), super().step(run, model, optimizer)
+            return lambda engine, batch: train(engine, (batch[0] * draw(generator), batch[1]))
+
+    assert_exact(Drawing, tmp_path, cuts=(17,))
+
+
+def test_what_somebody_puts_on_the_engine_s_state_goes_on_even_if_a_start_sets_it_anew(tmp_path):
+    class Noted(Recipe):
+        def more(self, run, trainer, model):
+            def begin():
+                trainer.state.noise, trainer.state.seen = 1.0, [0]
+
+            def decay():
+                trainer.state.noise *= 0.9
+                trainer.state.seen.append(len(trainer.state.seen))
+                model[0].bias.data.add_(trainer.state.noise * 0.01 + len(trainer.state.seen) * 0.001)
+
+            trainer.add_event_handler(Events.STARTED, begin)
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, decay)
+            return {}
+
+    assert_exact(Noted, tmp_path, cuts=(17,))
+
+
+def test_a_metric_of_an_evaluator_that_a_handler_looks_at_is_not_saved(tmp_path):
+    class Looking(Recipe):
+        def more(self, run, trainer, model):
+            metric = EpochMetric(lambda y_pred, y: float((y_pred.argmax(1) == y).float().mean()))
+            evaluator = Engine(lambda engine, batch: (model(batch[0]).detach(), batch[1]))
+            metric.attach(evaluator, "score")
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: type(metric))
+            return {"evaluate": [EvaluateEachEpoch(evaluator, run.evaluation_loader(Points(), batch_size=8))]}
+
+    assert_exact(Looking, tmp_path, cuts=(17,))
+
+
+class Odd(nn.Module):
+    """A module with a state that no checkpoint holds."""
+
+    def get_extra_state(self):
+        return {1, 2}.__iter__()
+
+    def set_extra_state(self, state):
+        pass
+
+
+class Shy:
+    """An object whose state cannot be taken yet."""
+
+    def state_dict(self):
+        raise RuntimeError("not started yet")
+
+    def load_state_dict(self, state):
+        pass
+
+
+class Unfilled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("history", torch.full((5,), torch.nan))
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        (Odd(), "thing is not saved"),
+        (Shy(), "thing is not saved, a resumed run begins it anew: not started"),
+        (Unfilled(), ""),
+    ],
+    ids=["odd", "shy", "unfilled"],
+)
+def test_what_is_found_hurts_no_run(tmp_path, capsys, thing, said):
+    class Holding(Recipe):
+        def more(self, run, trainer, model):
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: type(thing))
+            return {}
+
+    found, _ = Holding()(tmp_path / "run", "--max-iterations", 14)
+    assert found["status"] == "completed"
+    assert said in capsys.readouterr().err
+    assert load_newest(tmp_path / "run" / "checkpoints")["engine"]["iteration"] == 14
+
+
+def test_parts_of_a_saved_model_are_saved_once(tmp_path):
+    class Parts(Recipe):
+        def more(self, run, trainer, model):
+            first = model[0]
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: first.requires_grad_(True))
+            return {}
+
+    Parts()(tmp_path / "run", "--max-iterations", 2)
+    assert "first" not in load_newest(tmp_path / "run" / "checkpoints")["objects"]
+
+
+def test_a_state_with_functions_may_be_named_too(tmp_path):
+    class Named(Recipe):
+        def more(self, run, trainer, model):
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            plateau = ReduceLROnPlateauScheduler(optimizer, metric_name="loss", trainer=trainer)
+            return {"save": {"model": model, "plateau": plateau}}
+
+    assert Named()(tmp_path / "run", "--max-iterations", 2)[0]["status"] == "completed"
+
+
+def test_a_handler_that_is_new_may_be_missing_from_a_checkpoint(tmp_path, capsys):
+    class Grown(Recipe):
+        missing = ("EMAHandler.ema_model", "EarlyStopping")
+
+        def more(self, run, trainer, model):
+            EMAHandler(model).attach(trainer)
+            stopping = EarlyStopping(100, lambda engine: 0.0, trainer)
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, stopping)
+            return {"missing": self.missing}
+
+    class Unaware(Grown):
+        missing = ()
+
+    directory = tmp_path / "run"
+    Recipe()(directory, "--max-iterations", 5)
+    with pytest.raises(SystemExit):
+        Unaware()(directory, "--resume", directory, "--max-iterations", 9)
+    said = capsys.readouterr().err
+    assert (
+        "the checkpoint lacks EMAHandler.ema_model, EarlyStopping; if that is new, name it in missing="
+        in said
+    )
+    assert Grown()(directory, "--resume", directory, "--max-iterations", 9)[0]["iterations"] == 9
+
+
+def test_a_first_loss_that_is_not_finite_ends_in_the_guard_s_words(tmp_path):
+    class Bad(Recipe):
+        def loss(self, y_pred, y):
+            return super().loss(y_pred, y) * torch.nan
+
+    with pytest.raises(FloatingPointError, match="loss is nan at iteration 1"):
+        Bad()(tmp_path / "run")
