@@ -249,6 +249,7 @@ PUBLIC = {
     "run.given": ["Best", "Described", "Handler"],
     "run.launch": ["launch"],
     "run.live_board": ["require_board", "showing"],
+    "run.notices": ["Notices"],
     "run.options": [
         "add_run_options",
         "flag",
@@ -262,7 +263,8 @@ PUBLIC = {
     "run.outcome": ["description_of", "say_how_it_went", "say_replaced_samples"],
     "run.processes": ["require_single_process"],
     "run.saved_objects": ["objects_to_save"],
-    "run.session": ["Run", "run_until"],
+    "run.session": ["Run"],
+    "run.until": ["run_until"],
     "seeding": ["ReseedEachIteration", "make_deterministic", "position_seed", "require_position", "seeded"],
     "steps": ["accuracy", "evaluation_step", "supervised_step"],
 }

@@ -51,8 +51,8 @@ def test_replicas_draw_differently():
 
 def test_kernels_are_made_deterministic_without_loading_a_compiler():
     code = (
-        "import sys, torch; from ignite_pipeline.seeding import make_deterministic; before = set(sys.modules);"
-        "make_deterministic();"
+        "import sys, torch; from ignite_pipeline.seeding import make_deterministic;"
+        "before = set(sys.modules); make_deterministic();"
         "assert torch.are_deterministic_algorithms_enabled();"
         "assert torch.is_deterministic_algorithms_warn_only_enabled();"
         "assert not [name for name in set(sys.modules) - before if '_dynamo' in name or '_inductor' in name]"

@@ -154,8 +154,11 @@ class RunDirectory:
             raise BadInput(f"--output {self.path} cannot be written: {error.strerror or error}") from error
 
     def note(self, name: str, value: Any) -> None:
-        """Add an entry to ``config.json``; raise ``OSError`` or ``ValueError`` if it cannot be done."""
-        update_config(self.path, {**read_config(self.path), name: value})
+        """Add an entry to ``config.json``; if that cannot be done, it is said."""
+        try:
+            update_config(self.path, {**read_config(self.path), name: value})
+        except (OSError, ValueError) as error:
+            say(f"{self.path}: config.json was not updated ({error})")
 
 
 def _require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

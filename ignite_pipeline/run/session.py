@@ -42,10 +42,12 @@ from ignite_pipeline.run.directory import RunDirectory
 from ignite_pipeline.run.first_iteration import UnsavedState
 from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.live_board import require_board, showing
+from ignite_pipeline.run.notices import Notices
 from ignite_pipeline.run.options import kept_options
 from ignite_pipeline.run.out_of_memory import advice, is_out_of_memory
 from ignite_pipeline.run.outcome import description_of, say_how_it_went, say_replaced_samples
 from ignite_pipeline.run.saved_objects import objects_to_save
+from ignite_pipeline.run.until import run_until
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic, require_position
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -96,7 +98,7 @@ class Run:
             micro_batches=options.micro_batches,
             transfer=self.timer.timed("transfer", to_device(self.device)),
         )
-        self.notices: list[str] = []
+        self._notices = Notices(self._directory)
         self.trained = False
         self._description: dict[str, Any] | None = None
         self._make_loader: Callable[..., EndlessLoader] | None = None
@@ -143,7 +145,7 @@ class Run:
         num_workers = 0 if self.options.num_workers == "auto" else self.options.num_workers
         loader = self._make_loader(num_workers=num_workers, start_iteration=self.iteration)
         if keeps_random_state(loader.dataset, loader.batch_sampler):
-            self.notices.append(
+            self._notices.add(
                 f"{type(dataset).__name__} keeps random state of its own (a generator, or samples once"
                 " drawn): other workers or a resume give other batches; let it draw from torch, random or"
                 " numpy.random"
@@ -247,7 +249,7 @@ class Run:
             handler.attach(trainer)
         unsaved = UnsavedState(
             lambda: checkpoints.objects.values(),
-            on_unsaved=self._note_unsaved,
+            on_unsaved=self._notices.add,
             watch_randomness=not options.seed_everything,
         )
         self._attached = _Attached(save, record, checkpoints, unsaved, line, workers, evaluators, missing)
@@ -261,28 +263,27 @@ class Run:
         if loader.dataset.dataset is not self._loader.dataset.dataset:
             raise ValueError("run.train takes the loader that run.train_loader returned last")
         self.trained = True
-        record, checkpoints, unsaved = (
-            self._attached.record,
-            self._attached.checkpoints,
-            self._attached.unsaved,
-        )
-        for handler in (record, checkpoints, unsaved, self._attached.line):
+        attached = self._attached
+        record, checkpoints, unsaved = attached.record, attached.checkpoints, attached.unsaved
+        for handler in (record, checkpoints, unsaved, attached.line):
             handler.attach(trainer)
         iterations = epochs * len(loader)
         if self.options.max_iterations is not None:
             iterations = min(iterations, self.options.max_iterations)
-        if self._attached.workers is not None:
-            self._attached.workers.iterations = iterations - self.iteration
-        saved = {**self._attached.save, "compute": self.compute}
+        if attached.workers is not None:
+            attached.workers.iterations = iterations - self.iteration
+        saved = {**attached.save, "compute": self.compute}
         checkpoints.objects = objects_to_save(
-            saved, trainer, self._attached.evaluators, on_unsavable=self.notices.append
+            saved, trainer, attached.evaluators, on_unsavable=self._notices.add
         )
         if self._directory.checkpoint is not None:
-            checkpoints.restore(trainer, self._directory.checkpoint, missing=self._attached.missing)
+            checkpoints.restore(trainer, self._directory.checkpoint, missing=attached.missing)
         else:
             trainer.state.metrics.clear()  # those of a search for a learning rate
         require_position(loader, trainer.state.iteration)
-        self._begin()
+        self._directory.begin(self.options, self._description or {}, self._notices.texts, recipe=self._recipe)
+        say_loudly((self._description or {}).get("notice"))
+        self._notices.begin()
         board = showing(trainer, self.directory, self.options.visdom, about=self._about)
         stop = StopOnSignal(checkpoints.save).attach(trainer)
         try:
@@ -293,9 +294,8 @@ class Run:
             if not is_out_of_memory(error):
                 raise
             size = loader.batch_sampler.batch_size
-            raise BadInput(
-                advice(error, trainer, self.compute, batch_size=size, directory=self.directory)
-            ) from None
+            said = advice(error, trainer, self.compute, batch_size=size, directory=self.directory)
+            raise BadInput(said) from None
         say_replaced_samples(trainer.state.dataloader)
         say_how_it_went(self.directory)
 
@@ -303,33 +303,15 @@ class Run:
         if self.trained:  # else a search for a learning rate has ended
             checkpoints.save(engine)
 
-    def _begin(self) -> None:
-        """Write down what is about to happen: from here on there is a run."""
-        self._directory.begin(self.options, self._description or {}, self.notices, recipe=self._recipe)
-        say_loudly((self._description or {}).get("notice"))
-        for notice in self.notices:
-            say_loudly(notice)
-
     def _about(self) -> str:
         notice = (self._description or {}).get("notice")
-        lines = (str(self.directory), notice, *self.notices, self.timer.verdict(), self.timer.shares())
+        lines = (str(self.directory), notice, *self._notices.texts, self.timer.verdict(), self.timer.shares())
         return "\n".join(line for line in lines if line)
 
     def _note_workers(self, num_workers: int, reason: str) -> None:
         if num_workers:
             say(f"Loading with {num_workers} workers: {reason}")
-        self._note("auto_workers", {"num_workers": num_workers, "reason": reason})
-
-    def _note_unsaved(self, notice: str) -> None:
-        self.notices.append(notice)
-        say_loudly(notice)
-        self._note("notices", self.notices)
-
-    def _note(self, name: str, value: Any) -> None:
-        try:
-            self._directory.note(name, value)
-        except (OSError, ValueError) as error:
-            say(f"{self.directory}: config.json was not updated ({error})")
+        self._directory.note("auto_workers", {"num_workers": num_workers, "reason": reason})
 
     def __enter__(self) -> "Run":
         return self
@@ -340,19 +322,3 @@ class Run:
         self._directory.discard_if_empty()
         if isinstance(error, KeyboardInterrupt) and self._directory.exists:
             say(f"interrupted; go on with --resume {self.directory}")
-
-
-def run_until(iteration: int, trainer: Engine, loader: EndlessLoader) -> None:
-    """Run ``trainer`` from where it is to the end of that iteration."""
-    length = len(loader)
-
-    def end_there(engine: Engine) -> None:
-        engine.state.max_iters = iteration if iteration % length else None
-
-    # Both: Ignite's profilers and progress bar ask for the epochs, and fail without.
-    trainer.state.max_iters = None
-    if trainer.state.iteration:
-        trainer.state.max_epochs = -(-iteration // length)
-    with trainer.add_event_handler(Events.STARTED, end_there):
-        put_first(trainer, Events.STARTED)
-        trainer.run(loader, max_epochs=-(-iteration // length), epoch_length=length)
