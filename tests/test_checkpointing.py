@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from ignite.metrics import Average
 from torch import nn
 
 from handlers import Checkpoints, load_best, load_checkpoint, load_newest, model_sha256
@@ -311,6 +312,17 @@ def test_a_checkpoint_of_other_objects_is_refused(tmp_path, model):
         Checkpoints(tmp_path, {"model": model, "optimizer": model}).restore(engine, load_newest(tmp_path))
     with pytest.raises(ValueError, match="holds model, which this run lacks"):
         Checkpoints(tmp_path, {}).restore(engine, load_newest(tmp_path))
+
+
+def test_a_metric_of_ignite_s_may_be_among_the_objects(tmp_path, model):
+    trainer = Engine(lambda engine, batch: batch)
+    metric = Average()
+    metric.attach(trainer, "mean")
+    Checkpoints(tmp_path, {"model": model, "metric": metric}).attach(trainer)
+    trainer.run([1.0, 3.0])
+    restored = Average()
+    Checkpoints(tmp_path, {"model": model, "metric": restored}).restore(trainer, load_newest(tmp_path))
+    assert restored.compute() == 2
 
 
 def test_an_object_that_is_new_may_be_missing(tmp_path, model):

@@ -177,3 +177,18 @@ def test_the_report_is_a_picture_for_runs_of_any_length(tmp_path, lines):
     with Image.open(plot_report(tmp_path)) as image:
         assert min(image.size) > 200
         assert len(set(image.convert("L").tobytes())) > 10
+
+
+def test_vectors_are_recorded_and_drawn_in_one_panel(tmp_path, monkeypatch):
+    trainer = Engine(lambda engine, batch: None)
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: trainer.state.metrics.update({"val/recall": torch.tensor([0.5, 1.0])})
+    )
+    with RunRecord(tmp_path).attach(trainer):
+        trainer.run([0], max_epochs=2)
+    assert {"val/recall/0": 0.5, "val/recall/1": 1.0}.items() <= read_metrics(tmp_path)[-1].items()
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path: drawn.extend(figure.axes))
+    plot_report(tmp_path)
+    titles = {axis.get_title(): [line.get_label() for line in axis.lines] for axis in drawn}
+    assert titles["recall"] == ["validation, 0", "validation, 1"]

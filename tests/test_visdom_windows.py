@@ -72,6 +72,18 @@ def test_training_and_validation_share_a_window_by_iteration():
     assert shown(windows.windows["psnr"])["layout"]["yaxis"]["title"]["text"] == "PSNR (dB)"
 
 
+def test_a_metric_for_each_class_has_one_window_with_a_curve_for_each():
+    windows = RunWindows()
+    windows.add(epoch(1, **{"val/recall/cat": 0.5, "val/recall/dog": 1.0, "train/recall/cat": 0.25}))
+    assert list(windows.windows) == ["recall"]
+    figure = shown(windows.windows["recall"])
+    assert [(trace["name"], trace["y"]) for trace in figure["data"]] == [
+        ("validation, cat", [0.5]),
+        ("validation, dog", [1.0]),
+        ("training, epoch mean, cat", [0.25]),
+    ]
+
+
 def test_a_learning_rate_is_one_curve():
     windows = RunWindows()
     windows.add({"kind": "iteration", "epoch": 1, "iteration": 5, "train/lr": 0.1})
