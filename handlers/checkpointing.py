@@ -1,5 +1,6 @@
 """Checkpoints: written whole, read back and verified before an older one is removed."""
 
+import copy
 import logging
 import math
 import re
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
-from ignite.metrics import Metric
 
 from handlers.checkpoint_files import DamagedCheckpoint, checkpoint_path, load_checkpoint, save_sealed
 from handlers.errors import UnusableRun
@@ -241,48 +241,46 @@ class Checkpoints:
             )
         if surplus := held - self.objects.keys():
             raise UnusableRun(f"the checkpoint holds {', '.join(sorted(surplus))}, which this run lacks")
+        self._put_back(payload)
+        engine.load_state_dict(payload["engine"])
+        engine.should_terminate = False  # else Ignite takes the place for the beginning of an epoch
+        _set_attributes(engine, payload)
+        engine.state.metrics.update(payload["metrics"])
+        self._restore_again_once_started(engine, payload)
+        self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
+        self._saved_at = engine.state.iteration
+
+    def _put_back(self, payload: Mapping[str, Any]) -> None:
         for name, thing in self.objects.items():
-            if name not in held:
+            if name not in payload["objects"]:
                 continue
             try:
                 unwrapped(thing).load_state_dict(payload["objects"][name])
             except (RuntimeError, KeyError, ValueError) as error:
                 raise UnusableRun(f"the checkpoint's {name} does not fit this run's ({error})") from error
             freeze_parameters(thing, payload["frozen"][name])
-        self._restore_again_once_started(engine, payload)
-        engine.load_state_dict(payload["engine"])
-        engine.should_terminate = False  # else Ignite takes the place for the beginning of an epoch
-        _set_attributes(engine, payload)
-        engine.state.metrics.update(payload["metrics"])
-        self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
-        self._saved_at = engine.state.iteration
 
     def _restore_again_once_started(self, engine: Engine, payload: Mapping[str, Any]) -> None:
-        # Ignite's metrics and some of its handlers reset themselves as a run or an epoch starts, also where
-        # the run goes on; and so does whoever puts a number on the engine's state.
-        states = payload["objects"]
-        ignites = {
-            name: thing
-            for name, thing in self.objects.items()
-            if type(thing).__module__.startswith("ignite.") and name in states
-        }
+        # What happens at a start has happened before; so has what happens at the start of the epoch, if the
+        # run goes on inside one. Ignite's metrics, say, forget all they know.
+        inside = bool(engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length)
 
         def restore(engine: Engine) -> None:
-            engine.remove_event_handler(restore, Events.GET_BATCH_STARTED)
-            state = engine.state
-            inside = bool(state.epoch_length and state.iteration % state.epoch_length)
-            for name, thing in ignites.items():
-                each_epoch = isinstance(thing, Metric) and engine.has_event_handler(
-                    thing.started, Events.EPOCH_STARTED
-                )
-                if inside or not each_epoch:
-                    thing.load_state_dict(states[name])
+            engine.remove_event_handler(restore, event)
+            self._put_back(payload)
             _set_attributes(engine, payload)
 
-        if ignites or payload["engine_attributes"]:
-            engine.add_event_handler(Events.GET_BATCH_STARTED, restore)
+        event = Events.GET_BATCH_STARTED if inside else Events.STARTED
+        engine.add_event_handler(event, restore)
 
 
 def _set_attributes(engine: Engine, payload: Mapping[str, Any]) -> None:
     for name, value in payload["engine_attributes"].items():
-        setattr(engine.state, name, value)
+        now = getattr(engine.state, name, None)
+        if isinstance(now, list) and isinstance(value, list):
+            now[:] = value  # somebody may hold it
+        elif isinstance(now, dict) and isinstance(value, dict):
+            now.clear()
+            now.update(value)
+        else:
+            setattr(engine.state, name, copy.copy(value))

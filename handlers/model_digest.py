@@ -20,7 +20,8 @@ def unwrapped(thing: Any) -> Any:
 
 def _feed_tensor(hasher: Any, tensor: Tensor) -> None:
     hasher.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
-    flat = tensor.detach().cpu().contiguous().view(-1)
+    dense = tensor if tensor.layout is torch.strided else tensor.to_dense()
+    flat = dense.detach().cpu().contiguous().view(-1)
     hasher.update(flat.view(torch.uint8).numpy().data)
 
 

@@ -118,7 +118,7 @@ class StopOnNonFinite:
             self._fetched.append((iteration, lr, row))
 
     def _is_loss(self, name: str) -> bool:
-        return name.startswith("loss") if self.names is None else name in self.names
+        return str(name).startswith("loss") if self.names is None else name in self.names
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been kept and not yet looked at, for a checkpoint."""

@@ -28,7 +28,7 @@ class Stateful(Protocol):
 
 def state_of(thing: Stateful) -> Any:
     """Return an object's state, with numbers of NumPy's as Python's: a checkpoint holds no other."""
-    return _without_numpy_scalars(unwrapped(thing).state_dict())
+    return without_numpy_scalars(unwrapped(thing).state_dict())
 
 
 def added_attributes(state: State) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def added_attributes(state: State) -> dict[str, Any]:
     if usual > _DICT_AND_CLASS and len(gc.get_referents(state)) == usual:
         return {}
     return {
-        name: _without_numpy_scalars(value)
+        name: without_numpy_scalars(value)
         for name, value in vars(state).items()
         if name not in _ENGINE_ATTRIBUTES and _is_plain(value)
     }
@@ -57,7 +57,7 @@ def _is_plain(value: Any) -> bool:
         return all(isinstance(name, str | int) and _is_plain(inside) for name, inside in value.items())
     if type(value) in (list, tuple):
         return all(map(_is_plain, value))
-    return isinstance(value, int | float | str | Tensor | np.generic)
+    return value is None or isinstance(value, int | float | str | Tensor | np.generic)
 
 
 def frozen_parameters(thing: Any) -> list[str]:
@@ -80,16 +80,21 @@ def freeze_parameters(thing: Any, names: Collection[str]) -> None:
             parameter.requires_grad_(name not in names)
 
 
-def _without_numpy_scalars(content: Any) -> Any:
+def without_numpy_scalars(content: Any) -> Any:
+    """Return a state with numbers of NumPy's as Python's.
+
+    >>> without_numpy_scalars({"a": [np.float64(0.5)]})
+    {'a': [0.5]}
+    """
     if isinstance(content, np.generic):
         return content.item()
     if isinstance(content, dict):
         if any(isinstance(value, np.generic | dict | list | tuple) for value in content.values()):
             plain = copy.copy(content)
-            plain.update((name, _without_numpy_scalars(value)) for name, value in content.items())
+            plain.update((name, without_numpy_scalars(value)) for name, value in content.items())
             return plain
     elif type(content) in (list, tuple):
-        return type(content)(map(_without_numpy_scalars, content))
+        return type(content)(map(without_numpy_scalars, content))
     return content
 
 
@@ -115,7 +120,9 @@ def holds_nan(content: Any) -> bool:
     """
     if isinstance(content, Tensor):
         # The sum alone takes a third of the time; infinities of both signs make it NaN too.
-        return content.is_floating_point() and bool(content.sum().isnan()) and bool(content.isnan().any())
+        if not content.is_floating_point() or content.itemsize == 1:  # numbers of 8 bits cannot be summed
+            return False
+        return bool(content.sum().isnan()) and bool(content.isnan().any())
     values = (
         content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ()
     )

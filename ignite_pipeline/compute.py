@@ -149,9 +149,9 @@ class Compute:
         parts = [x] if self.micro_batches == 1 else split(x, self.micro_batches)
         if len(parts) == 1:
             return self._call(model, x)
-        if not torch.is_grad_enabled():
-            return joined([self._call(model, part) for part in parts])
-        return joined([self._call_twice(model, part) for part in parts])
+        call = self._call_twice if torch.is_grad_enabled() else self._call
+        rows = [next(len(leaf) for leaf in leaves(part) if leaf.ndim) for part in parts]
+        return joined([call(model, part) for part in parts], rows)
 
     def _call_twice(self, model: nn.Module, x: Any) -> Any:
         again = RepeatedFrom(model)

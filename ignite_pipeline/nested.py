@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -83,30 +84,33 @@ def split(batch: Any, parts: int) -> list[Any]:
     return [part_from(first) for first in range(0, rows, step)]
 
 
-def joined(parts: list[Any]) -> Any:
-    """Put together what was returned for the parts of a batch.
+def joined(parts: list[Any], rows: list[int]) -> Any:
+    """Put together what was returned for the parts of a batch, which have so many ``rows``.
 
     ``TypeError`` is raised for what has no rows to put together, unless it is the same in all parts.
 
-    >>> joined([{"a": torch.zeros(2), "b": 1}, {"a": torch.ones(1), "b": 1}])
+    >>> joined([{"a": torch.zeros(2), "b": 1}, {"a": torch.ones(1), "b": 1}], [2, 1])
     {'a': tensor([0., 0., 1.]), 'b': 1}
     """
     first = parts[0]
-    if isinstance(first, Tensor) and first.ndim:
+
+    def together(pick: Callable[[Any], Any]) -> Any:
+        return joined([pick(part) for part in parts], rows)
+
+    if isinstance(first, Tensor) and [len(part) if part.ndim else None for part in parts] == rows:
         return torch.cat(parts)
     if isinstance(first, Mapping):
-        return _like(first, {name: joined([part[name] for part in parts]) for name in first})
+        return _like(first, {name: together(itemgetter(name)) for name in first})
     if isinstance(first, tuple) and hasattr(first, "_fields"):
-        return type(first)(*map(joined, map(list, zip(*parts, strict=True))))
+        return type(first)(*(together(itemgetter(place)) for place in range(len(first))))
     if isinstance(first, tuple | list):
-        return type(first)(map(joined, map(list, zip(*parts, strict=True))))
+        return type(first)(together(itemgetter(place)) for place in range(len(first)))
     if dataclasses.is_dataclass(first) and not isinstance(first, type):
         names = [field.name for field in dataclasses.fields(first)]
-        return dataclasses.replace(
-            first, **{name: joined([getattr(part, name) for part in parts]) for name in names}
-        )
+        return dataclasses.replace(first, **{name: together(attrgetter(name)) for name in names})
     if first is None or (isinstance(first, str | int | float) and all(part == first for part in parts)):
         return first
     raise TypeError(
-        f"micro-batches need a model that returns rows of tensors, got {type(first).__name__} without any"
+        "micro-batches need a model that returns tensors with a row for each sample, got"
+        f" {type(first).__name__}{f' of {tuple(first.shape)}' if isinstance(first, Tensor) else ''}"
     )

@@ -206,8 +206,8 @@ def test_saves_that_take_longer_than_the_time_between_them_leave_time_to_train(t
 
 def test_nan_is_never_saved(tmp_path, model):
     train(tmp_path, model, epochs=1)
-    _, run = resume(tmp_path, model, epochs=2)
-    model[1].running_mean.fill_(torch.nan)
+    trainer, run = resume(tmp_path, model, epochs=2)
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda: model[1].running_mean.fill_(torch.nan))
     with pytest.raises(RuntimeError, match="it holds values that are not a number"):
         run()
     assert names(tmp_path) == files(0, 5)

@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
 from handlers import EvaluateEachEpoch, StepMeans, load_newest
-from handlers.attached import held_objects
+from handlers.held import held_objects
 from ignite_pipeline.run import Best
 
 

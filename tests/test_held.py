@@ -1,6 +1,9 @@
 """What a step or a handler holds is saved, whatever it is, and hurts no run."""
 
+import copy
+import itertools
 import random
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,11 +22,11 @@ class Scale:
     """A step with a state of its own, which changes as it is called."""
 
     def __init__(self, step):
-        self.inner, self.scale = [[step]], 1.0
+        self.inner, self.scale = step, 1.0
 
     def __call__(self, engine, batch):
         self.scale *= 0.95
-        return self.inner[0][0](engine, (batch[0] * self.scale, batch[1]))
+        return self.inner(engine, (batch[0] * self.scale, batch[1]))
 
     step = __call__
 
@@ -39,11 +42,11 @@ class Lightning(nn.Module):
 
     def __init__(self, step, optimizer):
         super().__init__()
-        self.inner = [[step]]
+        self.inner = step
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
 
     def step(self, engine, batch):
-        output = self.inner[0][0](engine, batch)
+        output = self.inner(engine, batch)
         self.schedule.step()
         return output
 
@@ -179,6 +182,196 @@ def test_a_state_with_functions_may_be_named_too(tmp_path):
             return {"save": {"model": model, "plateau": plateau}}
 
     assert Named()(tmp_path / "run", "--max-iterations", 2)[0]["status"] == "completed"
+
+
+def average_in(make):
+    """Keep an average of the weights, which changes them, where ``make`` puts it."""
+
+    class Averaging(Recipe):
+        def more(self, run, trainer, model):
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, make(copy.deepcopy(model), model))
+            return {}
+
+    return Averaging
+
+
+def follow(average, model):
+    with torch.no_grad():
+        for mean, parameter in zip(average.parameters(), model.parameters(), strict=True):
+            mean.lerp_(parameter, 0.1)
+            parameter.lerp_(mean, 0.05)
+
+
+def in_namespace(average, model):
+    nets = SimpleNamespace(average=average)
+    return lambda: follow(nets.average, model)
+
+
+def in_dicts(average, model):
+    nets = {"nets": [{"average": average}]}
+    return lambda: follow(nets["nets"][0]["average"], model)
+
+
+def as_default(average, model):
+    def update(engine, average=average):
+        follow(average, model)
+
+    return update
+
+
+def in_a_function(average, model):
+    functions = {"update": lambda: follow(average, model)}
+    return lambda: functions["update"]()
+
+
+@pytest.mark.parametrize("make", [in_namespace, in_dicts, as_default, in_a_function])
+def test_what_is_held_further_inside_is_saved(tmp_path, make):
+    assert_exact(average_in(make), tmp_path, cuts=(17,))
+
+
+def test_a_handler_of_an_evaluator_that_is_run_by_hand_is_saved(tmp_path):
+    class ByHand(Recipe):
+        def more(self, run, trainer, model):
+            evaluator = Engine(lambda engine, batch: None)
+            stopping = EarlyStopping(2, lambda engine: -trainer.state.epoch, trainer)
+            evaluator.add_event_handler(Events.COMPLETED, stopping)
+            trainer.add_event_handler(Events.ITERATION_COMPLETED(every=8), lambda: evaluator.run([0]))
+            return {}
+
+    assert_exact(ByHand, tmp_path, cuts=(17,))
+
+
+@pytest.mark.parametrize("event", [Events.STARTED, Events.EPOCH_STARTED])
+def test_what_a_start_changes_is_changed_once(tmp_path, event):
+    class Starting(Recipe):
+        def more(self, run, trainer, model):
+            trainer.add_event_handler(event, lambda: model[0].weight.data.mul_(0.5))
+            return {}
+
+    assert_exact(Starting, tmp_path)
+
+
+def test_an_engine_of_one_s_own_has_its_attributes_saved(tmp_path):
+    class Own(Recipe):
+        def step(self, run, model, optimizer):
+            train, average = super().step(run, model, optimizer), copy.deepcopy(model)
+
+            class Averaged(Engine):
+                def __init__(self):
+                    super().__init__(self.go)
+                    self.average = average
+
+                def go(self, engine, batch):
+                    output = train(engine, batch)
+                    follow(self.average, model)
+                    return output
+
+            return Averaged().go
+
+    assert_exact(Own, tmp_path, cuts=(17,))
+
+
+def counting(self, optimizer, model, cell):
+    count = 0
+
+    def step(engine, batch):
+        nonlocal count
+        count += 1
+        return cell(engine, batch)
+
+    return step
+
+
+def in_a_list(self, optimizer, model, train):
+    scale = [1.0]
+
+    def step(engine, batch):
+        scale[0] *= 0.9
+        return train(engine, (batch[0] * scale[0], batch[1]))
+
+    return step
+
+
+def accumulating(self, optimizer, model, train):
+    def step(engine, batch):
+        self.loss(model(batch[0]), batch[1]).backward()
+        if engine.state.iteration % 3 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return step
+
+
+def iterating(self, optimizer, model, train):
+    numbers = itertools.cycle([0.5, 1.0])
+    return lambda engine, batch: train(engine, (batch[0] * next(numbers), batch[1]))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (counting, "count changes and is not saved"),
+        (in_a_list, "scale.0 changes and is not saved"),
+        (accumulating, "gradients are kept from one iteration to the next"),
+        (iterating, "numbers begins anew in a resumed run, as every iterator"),
+    ],
+)
+def test_what_cannot_be_saved_is_said(tmp_path, capsys, make, said):
+    class Noticed(Recipe):
+        def step(self, run, model, optimizer):
+            return make(self, optimizer, model, super().step(run, model, optimizer))
+
+    Noticed()(tmp_path / "run", "--max-iterations", 14)
+    assert capsys.readouterr().err.count(said) == 1
+
+
+def test_a_data_set_that_a_handler_changes_is_named(tmp_path, capsys):
+    class Scaled(Points):
+        scale = 1.0
+
+        def __init__(self):
+            self.scale = 1.0
+
+    class Curriculum(Recipe):
+        def data(self):
+            self.dataset = Scaled()
+            return self.dataset
+
+        def more(self, run, trainer, model):
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: setattr(self.dataset, "scale", 0.5))
+            return {}
+
+    Curriculum()(tmp_path / "run")
+    assert "Scaled.scale changes and is not saved" in capsys.readouterr().err
+
+
+def test_an_optimizer_that_steps_in_a_later_epoch_is_noticed_in_it(tmp_path, capsys):
+    class Later(Recipe):
+        def step(self, run, model, optimizer):
+            other = MappingProxyType({"it": torch.optim.Adam(model.parameters(), lr=0.01)})
+            train = super().step(run, model, optimizer)
+
+            def step(engine, batch):
+                output = train(engine, batch)
+                if engine.state.epoch > 1:
+                    other["it"].step()
+                return output
+
+            return step
+
+    Later()(tmp_path / "run")
+    assert capsys.readouterr().err.count("Adam steps and is not saved") == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_odd_tensors_in_a_model_hurt_no_run(tmp_path):
+    class Odd(Recipe):
+        def more(self, run, trainer, model):
+            model.register_buffer("adjacency", torch.eye(3).to_sparse())
+            model.register_buffer("small", torch.zeros(3).to(torch.float8_e4m3fn))
+            return {}
+
+    assert Odd()(tmp_path / "run", "--max-iterations", 2)[0]["status"] == "completed"
 
 
 def test_a_handler_that_is_new_may_be_missing_from_a_checkpoint(tmp_path, capsys):

@@ -243,6 +243,7 @@ PUBLIC = {
     ],
     "run._package_check": ["require_our_handlers"],
     "run.auto_workers": ["AutoWorkers"],
+    "run.changing_values": ["ChangingValues"],
     "run.directory": ["RunDirectory", "git_revision"],
     "run.first_iteration": ["UnsavedState"],
     "run.generator_states": ["GeneratorState", "as_stateful"],

@@ -2,6 +2,7 @@
 
 import json
 import random
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -40,8 +41,8 @@ def test_what_cannot_be_saved_is_named_and_left_out(tmp_path, capsys):
 
 def hide(step):
     """Hold a step where nobody looks for what it holds."""
-    hidden = [[step]]
-    return lambda engine, batch: hidden[0][0](engine, batch)
+    hidden = MappingProxyType({"step": step})
+    return lambda engine, batch: hidden["step"](engine, batch)
 
 
 def test_an_optimizer_that_is_not_saved_is_named(tmp_path, capsys):

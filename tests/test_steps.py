@@ -239,7 +239,18 @@ def test_what_cannot_be_joined_is_refused_by_name():
     step = supervised_step(
         model, sgd(model), lambda out, y: out.mean.mean(), compute=Compute(micro_batches=2)
     )
-    with pytest.raises(TypeError, match="returns rows of tensors, got Normal without any"):
+    with pytest.raises(TypeError, match="with a row for each sample, got Normal"):
+        step(Engine(step), batches(1)[0])
+
+
+def test_what_has_no_row_for_each_sample_is_refused():
+    class Recurrent(nn.LSTM):
+        def forward(self, x):
+            return super().forward(x.unsqueeze(1))
+
+    model = Recurrent(6, 3, 2, batch_first=True)
+    step = supervised_step(model, sgd(model), lambda out, y: out[0].mean(), compute=Compute(micro_batches=2))
+    with pytest.raises(TypeError, match=r"with a row for each sample, got Tensor of \(2, 5, 3\)"):
         step(Engine(step), batches(1)[0])
 
 

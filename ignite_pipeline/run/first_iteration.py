@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from handlers.model_digest import unwrapped
+from ignite_pipeline.data.loading import EndlessLoader
+from ignite_pipeline.run.changing_values import ChangingValues
 
 
 class UnsavedState:
-    """Say once what a run draws from, or steps, that its checkpoints do not hold.
+    """Say once what a run draws from, steps or changes, that its checkpoints do not hold.
 
-    The first step of a session is watched: an optimizer that steps must be among what ``saved()`` returns
-    or an attribute of one, and neither ``random`` nor ``numpy.random`` may be drawn from. These two are
-    looked at again after every epoch. After its first step, it costs an iteration nothing.
+    The first step of a session, and of each epoch, is watched: an optimizer that steps must be among what
+    ``saved()`` returns or an attribute of one, and its gradients must not be kept for the next. Neither
+    ``random`` nor ``numpy.random`` may be drawn from. Plain values that the step, a handler or the data set
+    holds may not change. The last two are looked at again after every epoch. All other iterations cost
+    nothing.
 
     >>> trainer = Engine(lambda engine, batch: random.random())
     >>> _ = UnsavedState(list, on_unsaved=print).attach(trainer)
@@ -35,9 +39,11 @@ class UnsavedState:
         watch_randomness: bool = True,
     ) -> None:
         self.saved, self.on_unsaved, self.watch_randomness = saved, on_unsaved, watch_randomness
+        self._told: set[str] = set()
         self._stepped: dict[int, Optimizer] = {}
         self._hook: Any = None
         self._states: dict[str, Any] = {}
+        self._values: ChangingValues | None = None
 
     def attach(self, engine: Engine) -> "UnsavedState":
         """Register on the engine's events and return self."""
@@ -47,21 +53,57 @@ class UnsavedState:
 
     def start(self, engine: Engine) -> None:
         """Watch the first step, after whatever else is attached before it and before what comes after."""
-        self._states = {}
+        self._states, self._values = {}, None
         engine.add_event_handler(Events.ITERATION_STARTED, self.begin_step)
 
     def begin_step(self, engine: Engine) -> None:
         """Remember what the step begins with."""
         engine.remove_event_handler(self.begin_step, Events.ITERATION_STARTED)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.end_step)
-        self._states = _random_states()
+        if self._values is None:
+            self._states = _random_states()
+            loader = engine.state.dataloader
+            dataset = loader.dataset.dataset if isinstance(loader, EndlessLoader) else None
+            self._values = ChangingValues(engine, self._saved_tensors(), dataset=dataset)
+            self._say_of(
+                self._values.iterators(),
+                "begins anew in a resumed run, as every iterator: take data from run.train_loader alone, or"
+                " index it by trainer.state.iteration",
+            )
         self._hook = register_optimizer_step_post_hook(self._note_step)
 
     def end_step(self, engine: Engine) -> None:
         """Compare with what the step has left."""
         engine.remove_event_handler(self.end_step, Events.ITERATION_COMPLETED)
         self._say_what_was_drawn("the step draws")
+        kept = any(tensor.grad is not None for tensor in self._saved_tensors() if tensor.is_leaf)
+        if kept and not self._stepped and engine.state.iteration == 1:
+            self._tell(
+                "gradients are kept from one iteration to the next, and a checkpoint does not hold them:"
+                " accumulate them within an iteration (--micro-batches)"
+            )
         self._say_what_is_not_saved()
+        self._say_what_has_changed()
+
+    def _say_what_has_changed(self) -> None:
+        if self._values is not None:
+            self._say_of(
+                self._values.changed(),
+                "changes and is not saved, so a resumed run begins it anew (and workers have copies of a data"
+                " set): put it on trainer.state, or give what holds it a state_dict",
+            )
+
+    def _say_of(self, names: Iterable[str], what: str) -> None:
+        for name in names:
+            self._tell(f"{name} {what}")
+
+    def _saved_tensors(self) -> list[Tensor]:
+        return [
+            tensor
+            for thing in self._all_saved()
+            if isinstance(thing, nn.Module)
+            for tensor in (*unwrapped(thing).parameters(), *unwrapped(thing).buffers())
+        ]
 
     def _say_what_is_not_saved(self) -> None:
         held = list(self._all_saved())
@@ -74,17 +116,22 @@ class UnsavedState:
         for optimizer in self._stepped.values():
             name = type(optimizer).__name__
             if not any(thing is optimizer for thing in held):
-                self.on_unsaved(
+                self._tell(
                     f"{name} steps and is not saved: put it into save= of Run.attach, else a resumed run"
                     " begins it anew"
                 )
             stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
             if stepped - parameters:
-                self.on_unsaved(
+                self._tell(
                     f"{name} updates parameters of a model that is not saved: put the model into save= of"
                     " Run.attach, else a resumed run begins it anew"
                 )
         self._stepped.clear()
+
+    def _tell(self, notice: str) -> None:
+        if notice not in self._told:
+            self._told.add(notice)
+            self.on_unsaved(notice)
 
     def close(self) -> None:
         """Stop watching optimizers."""
@@ -112,7 +159,13 @@ class UnsavedState:
             self._say_what_was_drawn("something outside the data set draws")
         if self._stepped:
             self._say_what_is_not_saved()
+        self._say_what_has_changed()
         self.close()
+        # A step that begins with a later epoch may have an optimizer of its own.
+        if not engine.should_terminate and not engine.has_event_handler(
+            self.begin_step, Events.ITERATION_STARTED
+        ):
+            engine.add_event_handler(Events.ITERATION_STARTED, self.begin_step)
 
     def _say_what_was_drawn(self, who: str) -> None:
         if not self.watch_randomness:
@@ -121,7 +174,7 @@ class UnsavedState:
         drawn = [name for name, state in self._states.items() if state != now[name]]
         if drawn:
             self.watch_randomness = False
-            self.on_unsaved(
+            self._tell(
                 f"{who} from {' and '.join(drawn)}, which a resumed run does not go on with:"
                 f" --seed-everything seeds {'it' if len(drawn) == 1 else 'them'}"
             )

@@ -11,9 +11,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from handlers.attached import attached_objects, held_objects
+from handlers.attached import attached_objects
+from handlers.held import held_objects
 from handlers.model_digest import unwrapped
-from handlers.states import Stateful, state_of
+from handlers.states import Stateful, state_of, without_numpy_scalars
 from ignite_pipeline.run.generator_states import GeneratorState, as_stateful
 
 
@@ -50,13 +51,15 @@ def objects_to_save(
             raise TypeError(f"save[{name!r}] has a state that a checkpoint cannot hold: {reason}")
     known = {id(unwrapped(thing)) for thing in given.values()}
     found = [(type(thing).__name__, thing) for thing in attached_objects(trainer)]
-    for evaluator in evaluators:
+    held = list(held_objects(trainer))
+    by_hand = [thing for _, thing in held if isinstance(thing, Engine) and thing is not trainer]
+    for evaluator in {id(engine): engine for engine in (*evaluators, *by_hand)}.values():
         for thing in attached_objects(evaluator):
             if isinstance(thing, Metric):
                 known.add(id(thing))
             else:
                 found.append((type(thing).__name__, thing))
-    for name, thing in (*found, *held_objects(trainer)):
+    for name, thing in (*found, *held):
         thing = as_stateful(thing)
         inner = thing.generator if isinstance(thing, GeneratorState) else unwrapped(thing)
         if id(inner) in known or isinstance(thing, Engine | DataLoader) or not _has_state(thing):
@@ -74,8 +77,8 @@ def objects_to_save(
 
 def _savable(thing: Stateful) -> tuple[Stateful, str | None]:
     """Return an object in the form in which it can be saved, and why it cannot, if so."""
-    if isinstance(thing, Optimizer):
-        return thing, None  # it is large, and holds tensors
+    if isinstance(thing, Optimizer):  # it is large, and holds tensors
+        return thing, _why_unsavable_content(without_numpy_scalars(thing.state_dict()["param_groups"]))
     if isinstance(thing, nn.Module) and not _has_extra_state(thing):
         return thing, None
     try:
@@ -152,12 +155,19 @@ def _has_state(thing: Any) -> bool:
 def _why_unsavable(thing: Stateful) -> str | None:
     if isinstance(thing, Metric) and not thing._state_dict_all_req_keys:
         return "its class names nothing to save in _state_dict_all_req_keys"
+    try:
+        return _why_unsavable_content(state_of(thing))
+    except Exception as error:  # whatever its state stumbles over
+        return _in_a_line(error)
+
+
+def _why_unsavable_content(content: Any) -> str | None:
     file = io.BytesIO()
     try:
-        torch.save(state_of(thing), file)
+        torch.save(content, file)
         file.seek(0)
         torch.load(file, weights_only=True)
-    except Exception as error:  # whatever its state stumbles over
+    except Exception as error:  # whatever is in it
         return _in_a_line(error)
     return None
 
