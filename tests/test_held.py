@@ -363,6 +363,24 @@ def test_an_optimizer_that_steps_in_a_later_epoch_is_noticed_in_it(tmp_path, cap
     assert capsys.readouterr().err.count("Adam steps and is not saved") == 1
 
 
+def test_what_a_resumed_run_would_not_find_is_said(tmp_path, capsys):
+    class Thawing(Recipe):
+        def more(self, run, trainer, model):
+            optimizer = torch.optim.SGD(model[3].parameters(), lr=0.1)
+
+            def thaw():
+                optimizer.add_param_group({"params": model[0].parameters()})
+
+            trainer.add_event_handler(Events.ITERATION_COMPLETED(once=9), thaw)
+            trainer.add_event_handler(Events.ITERATION_COMPLETED(once=18), lambda: trainer.terminate_epoch())
+            return {"save": {"model": model, "head": optimizer}}
+
+    Thawing()(tmp_path / "run")
+    said = capsys.readouterr().err
+    assert said.count("SGD was given parameters as it ran") == 1
+    assert said.count("an epoch has ended early") == 1
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_odd_tensors_in_a_model_hurt_no_run(tmp_path):
     class Odd(Recipe):

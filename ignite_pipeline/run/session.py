@@ -39,7 +39,6 @@ from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.run.auto_workers import AutoWorkers
 from ignite_pipeline.run.directory import RunDirectory
-from ignite_pipeline.run.first_iteration import UnsavedState
 from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.live_board import require_board, showing
 from ignite_pipeline.run.notices import Notices
@@ -47,6 +46,7 @@ from ignite_pipeline.run.options import kept_options
 from ignite_pipeline.run.out_of_memory import advice, is_out_of_memory
 from ignite_pipeline.run.outcome import description_of, say_how_it_went, say_replaced_samples
 from ignite_pipeline.run.saved_objects import objects_to_save
+from ignite_pipeline.run.unsaved_state import UnsavedState
 from ignite_pipeline.run.until import run_until
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic, require_position
 

@@ -1,4 +1,4 @@
-"""What the first step of a session shows of a recipe that would not resume exactly."""
+"""What the first steps of a session and of its epochs show of a recipe that would not resume exactly."""
 
 import random
 from collections.abc import Callable, Iterable
@@ -44,6 +44,7 @@ class UnsavedState:
         self._hook: Any = None
         self._states: dict[str, Any] = {}
         self._values: ChangingValues | None = None
+        self._groups: dict[int, int] = {}
 
     def attach(self, engine: Engine) -> "UnsavedState":
         """Register on the engine's events and return self."""
@@ -64,6 +65,11 @@ class UnsavedState:
             self._states = _random_states()
             loader = engine.state.dataloader
             dataset = loader.dataset.dataset if isinstance(loader, EndlessLoader) else None
+            self._groups = {
+                id(thing): len(thing.param_groups)
+                for thing in self._all_saved()
+                if isinstance(thing, Optimizer)
+            }
             self._values = ChangingValues(engine, self._saved_tensors(), dataset=dataset)
             self._say_of(
                 self._values.iterators(),
@@ -92,6 +98,19 @@ class UnsavedState:
                 "changes and is not saved, so a resumed run begins it anew (and workers have copies of a data"
                 " set): put it on trainer.state, or give what holds it a state_dict",
             )
+
+    def _say_what_a_resume_would_not_find(self, engine: Engine) -> None:
+        for thing in self._all_saved():
+            if isinstance(thing, Optimizer) and len(thing.param_groups) > self._groups.get(
+                id(thing), len(thing.param_groups)
+            ):
+                self._tell(
+                    f"{type(thing).__name__} was given parameters as it ran, which it does not have when the"
+                    " run goes on: give it all groups when it is made, frozen if need be"
+                )
+        state = engine.state
+        if not engine.should_terminate and state.epoch_length and state.iteration % state.epoch_length:
+            self._tell("an epoch has ended early: a run that goes on counts its epochs as if none had")
 
     def _say_of(self, names: Iterable[str], what: str) -> None:
         for name in names:
@@ -160,6 +179,7 @@ class UnsavedState:
         if self._stepped:
             self._say_what_is_not_saved()
         self._say_what_has_changed()
+        self._say_what_a_resume_would_not_find(engine)
         self.close()
         # A step that begins with a later epoch may have an optimizer of its own.
         if not engine.should_terminate and not engine.has_event_handler(
