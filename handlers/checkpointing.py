@@ -265,8 +265,14 @@ class Checkpoints:
         # run goes on inside one. Ignite's metrics, say, forget all they know.
         inside = bool(engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length)
 
+        to_come = [payload]
+
         def restore(engine: Engine) -> None:
-            engine.remove_event_handler(restore, event)
+            if not to_come:  # a profiler has wrapped this, so that it could not be removed
+                return
+            payload = to_come.pop()
+            if engine.has_event_handler(restore, event):
+                engine.remove_event_handler(restore, event)
             self._put_back(payload)
             _set_attributes(engine, payload)
 
