@@ -3,9 +3,8 @@
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
-from types import FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 from ignite.engine import Engine
@@ -71,7 +70,7 @@ class _Walk:
             yield from self._of_function(thing, depth + 1)
         elif isinstance(thing, dict):
             yield from self._all(name, thing, depth + 1)
-        elif isinstance(thing, list | tuple | deque | set):
+        elif isinstance(thing, list | tuple | deque):  # no set: its order is another in every process
             yield from self._all(name, dict(enumerate(thing)) if len(thing) <= _MOST else {}, depth + 1)
         else:
             yield name, thing
@@ -89,8 +88,7 @@ class _Walk:
             return
         code = function.__code__
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            with suppress(ValueError):  # a variable that has no value yet
-                yield from self.into(name, cell.cell_contents, depth)
+            yield from self.into(name, _value_of(cell), depth)
         arguments = code.co_varnames[: code.co_argcount]
         defaults = function.__defaults__ or ()
         for name, value in zip(arguments[len(arguments) - len(defaults) :], defaults, strict=True):
@@ -102,6 +100,13 @@ class _Walk:
                 value = function.__globals__.get(name)
                 if hasattr(type(value), "state_dict") or isinstance(value, FunctionType):
                     yield from self.into(name, value, depth)
+
+
+def _value_of(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a variable that has no value yet
+        return None
 
 
 def _is_open(thing: Any) -> bool:
