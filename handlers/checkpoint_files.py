@@ -2,14 +2,20 @@
 
 import hashlib
 import logging
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
 from handlers.errors import UnusableRun
+from handlers.files import require_regular
 
 _LOGGER = logging.getLogger(__name__)
+# As checkpoints are called.
+NAME = re.compile(r"checkpoint_\d+\.pt")
 _MARK = b"\nsha256:"
 _TRAILER_BYTES = len(_MARK) + 64
 
@@ -23,10 +29,15 @@ class _HashingFile:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.hasher = file, hashlib.sha256()
+        self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
         self.hasher.update(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()
@@ -36,7 +47,10 @@ def save_sealed(path: Path, content: Any) -> None:
     """Write ``content`` as ``torch.save`` does, and the SHA-256 of it all at the end."""
     with open(path, "wb") as file:
         hashing = _HashingFile(file)
-        torch.save(content, hashing)  # type: ignore[arg-type]  # it needs write() and flush() only
+        try:
+            torch.save(content, hashing)  # type: ignore[arg-type]  # it needs write() and flush() only
+        except RuntimeError as error:  # of its own, which says no more than that something went wrong
+            raise hashing.error or error from None
         file.write(_MARK + hashing.hasher.hexdigest().encode())
 
 
@@ -46,6 +60,7 @@ def check_seal(path: Path) -> None:
     `UnusableRun` is raised if it cannot be read.
     """
     try:
+        require_regular(path)
         size = path.stat().st_size - _TRAILER_BYTES
         with open(path, "rb") as file:
             hasher, left = hashlib.sha256(), max(size, 0)
@@ -69,7 +84,8 @@ def load_checkpoint(path: str | Path, *, lazily: bool = False) -> dict[str, Any]
     check_seal(Path(path))
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
-        content["engine"]["iteration"]
+        if type(content["engine"]["iteration"]) is not int:
+            raise TypeError("no iteration")
     except Exception as error:  # whatever a foreign file makes the unpickler stumble over
         raise UnusableRun(f"{path}: not a checkpoint ({type(error).__name__})") from error
     return content
@@ -80,15 +96,46 @@ def load_newest(directory: str | Path) -> dict[str, Any]:
 
     Raises `UnusableRun` if there is none.
     """
-    iterations = {}
-    for path in sorted(Path(directory).glob("*.pt")):
-        try:
-            iterations[path] = load_checkpoint(path, lazily=True)["engine"]["iteration"]
-        except UnusableRun as error:
-            _LOGGER.warning("%s; passed over", error)
-    if not iterations:
+    newest, passed_over = find_newest(Path(directory))
+    for reason in passed_over.values():
+        _LOGGER.warning("%s; passed over", reason)
+    if newest is None:
         raise UnusableRun(f"{directory}: holds no valid checkpoint to resume from")
-    return load_checkpoint(max(iterations, key=iterations.__getitem__))
+    return load_checkpoint(newest)
+
+
+def find_newest(directory: Path, *, run: str | None = None) -> tuple[Path | None, dict[Path, str]]:
+    """Return the valid checkpoint of the highest iteration, and of the others in the way why they are none.
+
+    With ``run``, those of other runs are in the way, too.
+    """
+    iterations, passed_over = {}, {}
+    for path in sorted(directory.glob("*.pt")):
+        try:
+            content = load_checkpoint(path, lazily=True)
+            require_of_run(content, path, run=run)
+            iterations[path] = content["engine"]["iteration"]
+        except UnusableRun as error:
+            passed_over[path] = str(error)
+    return max(iterations, key=iterations.__getitem__, default=None), passed_over
+
+
+def require_of_run(content: Mapping[str, Any], path: Path, *, run: str | None) -> None:
+    """Raise `UnusableRun` for a checkpoint of another run."""
+    config = content.get("config")
+    if run is not None and (not isinstance(config, dict) or config.get("run") != run):
+        raise UnusableRun(f"{path}: a checkpoint of another run")
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename what is no checkpoint of this run, so that it is in nobody's way; return its place, if any."""
+    names = (f"{path.name}.aside{count or ''}" for count in range(1000))
+    aside = next(place for place in map(path.with_name, names) if not os.path.lexists(place))
+    try:
+        return path.rename(aside)
+    except OSError as error:
+        _LOGGER.warning("%s could not be renamed (%s)", path, error)
+        return None
 
 
 def load_best(directory: str | Path) -> dict[str, Any]:

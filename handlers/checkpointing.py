@@ -3,20 +3,26 @@
 import copy
 import logging
 import math
-import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
 
-from handlers.checkpoint_files import DamagedCheckpoint, checkpoint_path, load_checkpoint, save_sealed
+from handlers.checkpoint_files import (
+    NAME,
+    checkpoint_path,
+    load_checkpoint,
+    require_of_run,
+    save_sealed,
+    set_aside,
+)
 from handlers.errors import UnusableRun
-from handlers.files import write_whole
+from handlers.files import make_folders, write_whole
 from handlers.model_digest import unwrapped
 from handlers.states import (
     Stateful,
@@ -31,7 +37,6 @@ from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
 
 _LOGGER = logging.getLogger(__name__)
-_NAME = re.compile(r"checkpoint_\d+\.pt")
 # The best score so far, and the iteration that it was reached in.
 Best = tuple[float, int] | None
 
@@ -46,8 +51,10 @@ class Checkpoints:
     save of a run fails, ``RuntimeError`` is raised at its end.
 
     ``background`` copies the state in the loop and leaves the rest to a thread: it takes the memory of
-    a copy. ``config`` is kept in each file, for whoever has nothing but that file. A ``timer`` counts the
-    time of the loop apart.
+    a copy. ``config`` is kept in each file, for whoever has nothing but that file; its ``"run"``, if any,
+    tells the run's own checkpoints from those of others. ``before`` is called before each save, to write what
+    a checkpoint must not stand without; if it raises, nothing is saved. A ``timer`` counts the time of the
+    loop apart.
 
     Attach it after whatever has its state saved, or publishes the score, or writes a record.
 
@@ -76,6 +83,7 @@ class Checkpoints:
         config: Mapping[str, Any] | None = None,
         timer: FetchComputeTimer | None = None,
         background: bool = False,
+        before: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if keep < 1:
@@ -84,8 +92,9 @@ class Checkpoints:
             raise ValueError(f"every_s must be positive or None, got {every_s}")
         self.directory, self.objects, self._named = Path(directory), dict(objects), set(objects)
         self.every_s, self.keep, self.score, self.maximize, self.clock = every_s, keep, score, maximize, clock
-        self.config, self.timer, self.background = dict(config or {}), timer, background
+        self.config, self.timer, self.background, self.before = dict(config or {}), timer, background, before
         self.failure: str | None = None
+        self.is_saving = False
         self._best: Best = None
         self._saved_at: int | None = None
         self._pool = ThreadPoolExecutor(1, "checkpoint")
@@ -106,21 +115,34 @@ class Checkpoints:
     def start(self, engine: Engine) -> None:
         """Remove what a kill has left, refuse a directory with a later checkpoint, and save."""
         for path in self.directory.glob(".checkpoint_*.tmp"):
-            path.unlink()
+            with suppress(OSError):
+                path.unlink()
         for path in self._files():
             if path > self._path(engine.state.iteration):
-                self._set_aside(path)
+                self._refuse_or_set_aside(path)
         self.save(engine)
 
-    def _set_aside(self, path: Path) -> None:
+    def _refuse_or_set_aside(self, path: Path) -> None:
         try:
-            iteration = load_checkpoint(path, lazily=True)["engine"]["iteration"]
-        except DamagedCheckpoint:
-            path.rename(path.with_suffix(".damaged"))
-        else:
-            raise UnusableRun(
-                f"{self.directory} holds a checkpoint of iteration {iteration}: restore it, or save elsewhere"
-            )
+            content = load_checkpoint(path, lazily=True)
+            require_of_run(content, path, run=self.config.get("run"))
+        except UnusableRun:
+            set_aside(path)
+            return
+        raise UnusableRun(
+            f"{self.directory} holds a checkpoint of iteration {content['engine']['iteration']}: restore it,"
+            " or save elsewhere"
+        )
+
+    @property
+    def saved_iteration(self) -> int | None:
+        """The iteration of the newest checkpoint that this run has saved, or goes on from."""
+        return self._saved_at
+
+    @property
+    def newest(self) -> Path | None:
+        """The file of that checkpoint."""
+        return None if self._saved_at is None else self._path(self._saved_at)
 
     def save_if_due(self, engine: Engine) -> None:
         """Save if ``every_s`` have passed; after an epoch's last iteration, `save_scored` does."""
@@ -151,7 +173,7 @@ class Checkpoints:
         """Wait until what is saved in the background is on the disk."""
         conclude, self._conclude_last = self._conclude_last, None
         if conclude is not None:
-            with self._timed():
+            with self._saving():
                 conclude()
 
     def finish(self, engine: Engine) -> None:
@@ -160,15 +182,22 @@ class Checkpoints:
         if self.failure is not None:
             raise RuntimeError(self.failure)
 
-    def _timed(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.timer is None else self.timer.part("checkpoint")
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        self.is_saving = True
+        try:
+            with nullcontext() if self.timer is None else self.timer.part("checkpoint"):
+                yield
+        finally:
+            self.is_saving = False
 
     def _save(self, engine: Engine, best: Best) -> None:
         iteration = engine.state.iteration
         path = self._path(iteration)
         conclude = partial(self._conclude, path, iteration, best)
-        with self._timed():
+        with self._saving():
             try:
+                self.before()
                 content = {
                     "engine": dict(engine.state_dict()),
                     "engine_attributes": added_attributes(engine.state),
@@ -191,7 +220,7 @@ class Checkpoints:
         # Whoever is found and not named may have reasons for a NaN, such as a place that is not yet filled.
         if holds_nan([state for name, state in content["objects"].items() if name in self._named]):
             raise ValueError("it holds values that are not a number")
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_folders(self.directory)
         check = partial(load_checkpoint, lazily=True)
         write_whole(path, partial(save_sealed, content=content), check=check)
 
@@ -205,7 +234,8 @@ class Checkpoints:
         self._prune()
 
     def _fail(self, path: Path, error: Exception) -> None:
-        self.failure = f"{path} was not saved ({error}); the checkpoints before it are kept"
+        before = "there is none before it" if self._saved_at is None else "the checkpoints before it are kept"
+        self.failure = f"{path} was not saved ({error}); {before}"
         _LOGGER.warning(self.failure)
 
     def _path(self, iteration: int) -> Path:
@@ -213,7 +243,7 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         paths = self.directory.iterdir() if self.directory.exists() else ()
-        return sorted(path for path in paths if _NAME.fullmatch(path.name))
+        return sorted(path for path in paths if NAME.fullmatch(path.name))
 
     def _prune(self) -> None:
         best = None if self._best is None else self._path(self._best[1])

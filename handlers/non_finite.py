@@ -1,6 +1,5 @@
 """Handlers that stop a run which should not go on, and say why."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +9,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 
-from handlers.files import parse_lines, write_whole
+from handlers.files import positioned_record
+from handlers.line_file import LineFile
 from handlers.training_metrics import numbers_in, scalars
 
 _LOGGER = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class StopOnNonFinite:
         if allowed_in_a_row < 0:
             raise ValueError(f"allowed_in_a_row must not be negative, got {allowed_in_a_row}")
         self.names, self.every_iters, self.allowed_in_a_row = names, every_iters, allowed_in_a_row
-        self.path, self.samples_of, self.optimizer = path, samples_of, optimizer
+        self.samples_of, self.optimizer = samples_of, optimizer
+        self._lines = None if path is None else LineFile(path, as_record=positioned_record)
         self._lr: float | None = None
         self._on_device: list[tuple[int, float | None, Any]] = []
         self._fetched: list[tuple[int, float | None, dict[str, float]]] = []
@@ -71,14 +72,8 @@ class StopOnNonFinite:
         self._note_lr()
         if self._collected_until not in (None, engine.state.iteration):
             self._on_device, self._fetched, self._in_a_row = [], [], 0
-        if self.path is None or not self.path.exists():
-            return
-        lines = parse_lines(self.path.read_text(), self.path)
-        kept = [json.dumps(line) + "\n" for line in lines if line["iteration"] <= engine.state.iteration]
-        try:
-            write_whole(self.path, lambda path: path.write_text("".join(kept)))
-        except OSError as error:
-            _LOGGER.warning("%s: not written (%s)", self.path, error)
+        if self._lines is not None:
+            self._lines.keep_until(engine.state.iteration)
 
     def collect(self, engine: Engine) -> None:
         """Keep this iteration's losses, on the device; look at them if the window is full."""
@@ -145,9 +140,10 @@ class StopOnNonFinite:
             },
         }
         _LOGGER.warning("a loss is not finite at iteration %d: %s", iteration, line["losses"])
-        if self.path is not None:
-            try:
-                with open(self.path, "a") as file:
-                    file.write(json.dumps(line) + "\n")
-            except OSError as error:
-                _LOGGER.warning("%s: not written (%s)", self.path, error)
+        if self._lines is not None:
+            self._lines.add(line)
+
+    def sync(self) -> None:
+        """Wait until the lines are on the disk; raise ``OSError`` if that cannot be done."""
+        if self._lines is not None:
+            self._lines.sync()

@@ -4,7 +4,8 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,7 +14,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from handlers.errors import UnusableRun
-from handlers.files import read_metrics, write_whole
+from handlers.files import make_folders, metrics_record, read_regular, write_whole
+from handlers.line_file import LineFile
 from handlers.model_digest import model_sha256
 from handlers.report import plot_report
 from handlers.timing import FetchComputeTimer
@@ -26,7 +28,7 @@ def create_run(directory: str | Path, config: Mapping[str, Any]) -> Path:
     """Make a run directory with ``config.json`` in it; raise `UnusableRun` if it holds a run already."""
     directory = Path(directory)
     refuse_existing_run(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folders(directory)
     update_config(directory, config)
     return directory
 
@@ -43,8 +45,8 @@ def read_config(directory: str | Path) -> dict[str, Any]:
     """Return what ``config.json`` says; raise `UnusableRun` if there is none or it cannot be read."""
     path = Path(directory) / "config.json"
     try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        config = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise UnusableRun(f"{directory}: not a run directory, {path.name} is missing or damaged") from error
     if not isinstance(config, dict):
         raise UnusableRun(f"{directory}: not a run directory, {path.name} holds no object")
@@ -90,13 +92,14 @@ class RunRecord:
         best: str | None = None,
         maximize: bool = True,
         report: bool = True,
+        saved_iteration: Callable[[], int | None] | None = None,
     ) -> None:
         self.directory, self.every_iters = Path(directory), every_iters
         self.timer, self.batch_size, self.models, self.dataset = timer, batch_size, models, dataset
         self.best, self.maximize, self.report = best, maximize, report
-        self.path = self.directory / "metrics.jsonl"
+        self.saved_iteration = saved_iteration
+        self._lines = LineFile(self.directory / "metrics.jsonl", as_record=metrics_record)
         self._engine: Engine | None = None
-        self._torn = False  # whether the last line may end in its middle
 
     def attach(self, engine: Engine) -> "RunRecord":
         """Register on the engine's events and return self."""
@@ -108,11 +111,9 @@ class RunRecord:
 
     def drop_later_lines(self, engine: Engine) -> None:
         """Keep the lines up to the iteration from which the run goes on."""
-        kept = [line for line in read_metrics(self.directory) if line["iteration"] <= engine.state.iteration]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        self._try(write_whole, self.path, lambda path: path.write_text(text))
+        self._lines.keep_until(engine.state.iteration)
         # What an earlier part of the run came to is not what the whole will.
-        self._try((self.directory / "summary.json").unlink, True)
+        self._try(partial((self.directory / "summary.json").unlink, missing_ok=True))
 
     def write_iteration_if_due(self, engine: Engine) -> None:
         """Append the training metrics every ``every_iters`` iterations."""
@@ -130,18 +131,16 @@ class RunRecord:
     def _append(self, kind: str, engine: Engine, metrics: Mapping[str, Any]) -> None:
         state = engine.state
         line = {"kind": kind, "epoch": state.epoch, "iteration": state.iteration, **_plain(metrics)}
-        self._try(self._write_line, json.dumps(line))
+        self._lines.add(line)
 
-    def _write_line(self, line: str) -> None:
-        before, self._torn = "\n" if self._torn else "", True
-        with open(self.path, "a") as file:
-            file.write(before + line + "\n")
-        self._torn = False
+    def sync(self) -> None:
+        """Wait until all lines are on the disk; raise ``OSError`` if that cannot be done."""
+        self._lines.sync()
 
-    def _try(self, write: Any, *args: Any) -> None:
+    def _try(self, write: Callable[[], object]) -> None:
         try:
-            write(*args)
-        except OSError as error:
+            write()
+        except Exception as error:  # a record must not end a run
             _LOGGER.warning("%s: not recorded (%s)", self.directory, error)
 
     def __enter__(self) -> "RunRecord":
@@ -157,12 +156,14 @@ class RunRecord:
             if issubclass(kind, KeyboardInterrupt)
             else "failed"
         )
-        self._try(_write_json, self.directory / "summary.json", self.summary(status, error))
+        self.end(status, error)
         if self.report:
-            try:
-                plot_report(self.directory)
-            except Exception as failure:  # a picture must not end a run
-                _LOGGER.warning("%s: no report was drawn (%s)", self.directory, failure)
+            self._try(partial(plot_report, self.directory))
+
+    def end(self, status: str, error: BaseException | None = None) -> None:
+        """Write ``summary.json``; failures are logged."""
+        self._try(self.sync)
+        self._try(lambda: _write_json(self.directory / "summary.json", self.summary(status, error)))
 
     def summary(self, status: str, error: BaseException | None = None) -> dict[str, Any]:
         """Return the content of ``summary.json``."""
@@ -178,6 +179,7 @@ class RunRecord:
             **({"reason": f"{type(error).__name__}: {error}"} if error is not None else {}),
             "epochs": state.iteration // state.epoch_length if state.epoch_length else 0,
             "iterations": state.iteration,
+            **({"saved_iteration": self.saved_iteration()} if self.saved_iteration is not None else {}),
             "best": self._best(),
             "final": {name: v for name, v in _plain(state.metrics).items() if not name.startswith("time/")},
             "timing": timing,
@@ -191,16 +193,16 @@ class RunRecord:
         """Return the sessions of the run, as ``config.json`` has them, each with its end."""
         try:
             sessions = read_config(self.directory).get("sessions", [])
-        except UnusableRun:
+            ends = [*(session["from_iteration"] for session in sessions[1:]), iteration]
+        except (UnusableRun, TypeError, KeyError):  # somebody has edited it
             return []
         if not sessions:
             return []
-        ends = [*(session["from_iteration"] for session in sessions[1:]), iteration]
         return [{**session, "to_iteration": end} for session, end in zip(sessions, ends, strict=True)]
 
     def _best(self) -> dict[str, Any] | None:
         name = self.best
-        lines = [line for line in read_metrics(self.directory) if line["kind"] == "epoch"]
+        lines = [line for line in self._lines.read() if line["kind"] == "epoch"]
         scored = [line for line in lines if line.get(name or "") is not None]
         if name is None or not scored:
             return None

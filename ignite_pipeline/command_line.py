@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.standard_streams import guard_standard_streams
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,7 +57,11 @@ def number(
 
 @contextmanager
 def exit_on_bad_input(prog: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn `BadInput`, and ``errors`` like it, into one line and status 2; a signal into its status."""
+    """Turn `BadInput`, and ``errors`` like it, into one line and status 2; a signal into its status.
+
+    Standard output and error are guarded from here on: whatever becomes of them, the program goes on.
+    """
+    guard_standard_streams()
     expected: tuple[type[Exception], ...] = (BadInput, *errors)
     try:
         yield
@@ -77,7 +82,7 @@ def make_folder(path: Path, *, option: str) -> None:
 
 def say(text: str) -> None:
     """Print a line on standard error; a terminal that is gone is not the run's concern."""
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
 

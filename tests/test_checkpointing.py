@@ -111,7 +111,7 @@ def test_a_damaged_later_file_does_not_push_valid_ones_out(tmp_path, model):
     checkpoints.attach(trainer)
     trainer.load_state_dict({"iteration": 10, "epoch_length": 5, "max_epochs": 3})
     trainer.run([0] * 5, max_epochs=3)
-    assert names(tmp_path) == [*files(10, 15), "checkpoint_00000500.damaged"]
+    assert names(tmp_path) == [*files(10, 15), "checkpoint_00000500.pt.aside"]
 
 
 def test_a_run_that_would_overwrite_a_later_checkpoint_is_refused(tmp_path, model):

@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 
 from ignite_pipeline.run import Parser, number
-from ignite_pipeline.run.options import (
-    add_run_options,
-    kept_options,
-    options_as_text,
-    options_as_tuple,
-    parse_options,
-)
+from ignite_pipeline.run.options import add_run_options, parse_options
+from ignite_pipeline.run.stored_options import kept_options, options_as_text, options_as_tuple
 
 
 class Colour(Enum):
@@ -52,11 +47,13 @@ def keep(directory, options):
     directory.mkdir()
     config = {
         "task": "mine",
+        "run": "1",
         "options": kept_options(options),
         "options_as_text": options_as_text(options),
         "options_as_tuple": options_as_tuple(options),
         "dataset": {},
         "threads": 1,
+        "sessions": [],
     }
     (directory / "config.json").write_text(json.dumps(config))
 

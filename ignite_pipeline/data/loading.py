@@ -3,28 +3,29 @@
 ("Infinite" is the word that others use for a loader without end.)
 """
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
-from ignite.engine import Engine
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ignite_pipeline.data.position_keyed import BadSample, Collate, PositionKeyed
+from ignite_pipeline.data.from_workers import Otherwise, batches_from_workers
+from ignite_pipeline.data.position_keyed import Collate, PositionKeyed
 from ignite_pipeline.data.position_sampler import BatchKey, PositionSampler
+from ignite_pipeline.data.worker_process import begin_work
 from ignite_pipeline.seeding import EVALUATION_STREAM, position_seed
 
 
 class EndlessLoader(DataLoader[Any]):
-    """A DataLoader over a `PositionKeyed` data set: it knows where in a run it begins."""
+    """A DataLoader over a `PositionKeyed` data set: it knows where in a run it begins.
+
+    ``otherwise``, if set, is what goes on after so many batches, where workers have failed.
+    """
 
     dataset: PositionKeyed
     batch_sampler: PositionSampler  # type: ignore[assignment]  # torch's stubs want lists
+    otherwise: Otherwise | None = None
 
     @property
     def start_iteration(self) -> int:
@@ -32,19 +33,12 @@ class EndlessLoader(DataLoader[Any]):
         return self.batch_sampler.start_iteration
 
     def __iter__(self) -> Any:
-        if self.num_workers:
-            self.dataset.expect_workers(self.num_workers)
-        return super().__iter__()
-
-
-def _begin_work(worker_id: int, *, then: Callable[[int], object] | None) -> None:
-    """Leave the terminal's process group, so that Ctrl-C lets the parent finish its step with its workers."""
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)
-    info: Any = get_worker_info()
-    info.dataset.work_as(worker_id)
-    if then is not None:
-        then(worker_id)
+        begin = super().__iter__
+        if not self.num_workers:
+            return begin()
+        return batches_from_workers(
+            begin, self.dataset, num_workers=self.num_workers, otherwise=self.otherwise
+        )
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -111,7 +105,7 @@ def endless_loader(
         keyed,
         batch_sampler=cast(Any, sampler),
         num_workers=num_workers,
-        worker_init_fn=partial(_begin_work, then=worker_init_fn) if num_workers else None,
+        worker_init_fn=partial(begin_work, then=worker_init_fn) if num_workers else None,
         collate_fn=_as_it_is,
         **dataloader_options,
     )
@@ -143,24 +137,6 @@ def evaluation_loader(
         batch_sampler=cast(Any, keys),
         collate_fn=_as_it_is,
         num_workers=num_workers,
-        worker_init_fn=partial(_begin_work, then=worker_init_fn) if num_workers else None,
+        worker_init_fn=partial(begin_work, then=worker_init_fn) if num_workers else None,
         **dataloader_options,
     )
-
-
-@contextmanager
-def naming_samples(engine: Engine) -> Iterator[None]:
-    """Say which samples the workers were loading when one of them was killed while the engine ran inside."""
-    try:
-        yield
-    except (RuntimeError, OSError, EOFError) as error:
-        # The signal of its end may come anywhere, and what it was about to hand over breaks off.
-        worker_died = "DataLoader worker" in str(error) or isinstance(error, ConnectionError | EOFError)
-        loader = engine.state.dataloader
-        at_work = loader.dataset.at_work() if isinstance(loader, EndlessLoader) else []
-        if isinstance(error, BadSample) or not at_work or not worker_died:
-            raise
-        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-            # Else torch's handler raises once more, while the caller writes down how the run has ended.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        raise RuntimeError(f"a worker died ({error}); the workers were loading samples {at_work}") from error

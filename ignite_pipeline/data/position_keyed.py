@@ -19,6 +19,7 @@ from ignite_pipeline.seeding import (
 )
 
 _ATTEMPTS = 10
+_LONGEST_REASON = 500
 Collate = Callable[[list[Any]], Any]
 
 
@@ -55,10 +56,11 @@ class PositionKeyed(Dataset[Any]):
         if skip_bad and self._takes_batches:
             raise ValueError("skip_bad needs a data set that is read sample by sample, without __getitems__")
         self._deterministic = getattr(_innermost(dataset), "deterministic", False)
-        # A byte for each sample, shared with the workers; None where a bad one stops everything.
+        # A byte for each sample; None where a bad one stops everything.
         size = len(dataset)  # type: ignore[arg-type]
-        self._bad = torch.zeros(size, dtype=torch.uint8).share_memory_() if skip_bad else None
+        self._bad = torch.zeros(size, dtype=torch.uint8) if skip_bad else None
         self._at_work: Tensor | None = None
+        self._reason = torch.empty(0, dtype=torch.uint8)
         self._worker_id = 0
 
     @property
@@ -72,12 +74,25 @@ class PositionKeyed(Dataset[Any]):
         return [] if self._bad is None else self._bad.nonzero().flatten().tolist()
 
     def expect_workers(self, count: int) -> None:
-        """Make room for notes of what each worker is about to load."""
+        """Share with workers what they note: bad samples, those that they load, and why one of them ends."""
+        if self._bad is not None:
+            self._bad.share_memory_()
         self._at_work = torch.full((count,), -1).share_memory_()
+        self._reason = torch.zeros(_LONGEST_REASON, dtype=torch.uint8).share_memory_()
 
     def at_work(self) -> list[int]:
         """Return the index that each worker has last begun to load."""
         return [] if self._at_work is None else [index for index in self._at_work.tolist() if index >= 0]
+
+    def note_reason(self, text: str) -> None:
+        """Note, in a worker, why it ends."""
+        content = torch.tensor(list(text.encode()[:_LONGEST_REASON]), dtype=torch.uint8)
+        self._reason[: len(content)] = content
+
+    @property
+    def reason(self) -> str:
+        """Why a worker has ended, if it could tell."""
+        return bytes(self._reason.tolist()).rstrip(b"\0").decode(errors="replace")
 
     def work_as(self, worker_id: int) -> None:
         """Note for that worker from now on: it is the process that calls."""

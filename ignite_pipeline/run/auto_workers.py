@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ignite_pipeline.data.loading import EndlessLoader
 from ignite_pipeline.machine import available_cores
 
 # What a setting has to gain to be worth its processes: less is noise.
@@ -25,7 +27,8 @@ class AutoWorkers:
     trained on once. That is exact because ``make_loader(num_workers=..., start_iteration=...)``, such as a
     partial of `endless_loader`, yields the same batches whatever the workers.
 
-    ``on_decision(num_workers, reason)`` is called with the answer. Attach it after what waits for the device.
+    Workers that fail, then or later, are done without. ``on_decision(num_workers, reason)`` is called with
+    the answer. Attach it after what waits for the device.
 
     >>> from functools import partial
     >>> from ignite_pipeline.data.loading import endless_loader
@@ -135,13 +138,25 @@ class AutoWorkers:
     def _change(self, engine: Engine, num_workers: int) -> None:
         if num_workers != self._num_workers:
             start = engine.state.iteration
-            engine.set_data(self.make_loader(num_workers=num_workers, start_iteration=start))
+            loader = self.make_loader(num_workers=num_workers, start_iteration=start)
+            if num_workers and isinstance(loader, EndlessLoader):
+                loader.otherwise = partial(self._go_on_without, engine, start)
+            engine.set_data(loader)
             self._num_workers = num_workers
         self._begin_window(warm_up=_warm_up(num_workers))
 
+    def _go_on_without(self, engine: Engine, start: int, given: int, failure: Exception) -> Iterable[Any]:
+        """Return the batches that workers which have failed would have loaded, loaded without any."""
+        self._num_workers = 0
+        self._decide(engine, 0, str(failure))
+        loader = self.make_loader(num_workers=0, start_iteration=start + given)
+        engine.state.dataloader = loader
+        return loader
+
     def _decide(self, engine: Engine, num_workers: int, reason: str) -> None:
         for event, handler in self._handlers:
-            engine.remove_event_handler(handler, event)
+            if engine.has_event_handler(handler, event):
+                engine.remove_event_handler(handler, event)
         self.on_decision(num_workers, reason)
 
 

@@ -4,28 +4,28 @@ import argparse
 import inspect
 import os
 import platform
+import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from handlers import create_run, load_newest, read_config, update_config
+from handlers import create_run, load_checkpoint, read_config, update_config
+from handlers.checkpoint_files import NAME, find_newest, set_aside
+from handlers.errors import UnusableRun
 from handlers.lock import lock_run
 from handlers.record import refuse_existing_run
 from ignite_pipeline.command_line import say
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.run.options import (
-    RESUMABLE,
-    flag,
-    kept_options,
-    options_as_text,
-    options_as_tuple,
-)
+from ignite_pipeline.run.circumstances import circumstances, differences
+from ignite_pipeline.run.options import RESUMABLE
+from ignite_pipeline.run.run_config import read_run_config
+from ignite_pipeline.run.stored_options import flag, kept_options, options_as_text, options_as_tuple
 
 
 class RunDirectory:
@@ -34,20 +34,49 @@ class RunDirectory:
     `checkpoint` is the one to go on from, if any. Nothing is written before `path` is asked for.
     """
 
-    def __init__(self, task: str, *, output: str | None, resume: str | None, seed: int) -> None:
-        self.task = task
+    def __init__(
+        self,
+        task: str,
+        *,
+        output: str | None,
+        resume: str | None,
+        seed: int,
+        resumable: Collection[str] = (),
+    ) -> None:
+        self.task, self._resumable = task, {*RESUMABLE, *resumable, "output"}
+        self.run = secrets.token_hex(8)
         self.resumed = resume is not None
         self.checkpoint: dict[str, Any] | None = None
         self._path = Path(resume) if resume is not None else None
         self._wanted = Path(output) if output is not None else None
         self._default = f"runs/{task}/{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
         self._made: list[Path] = []
+        self._passed_over: dict[Path, str] = {}
         if self._path is not None:
             lock_run(self._path)
-            if any(self._path.glob("checkpoints/*.pt")):  # else it ended before there was one
-                self.checkpoint = load_newest(self._path / "checkpoints")
+            self._find_checkpoint(self._path)
         elif self._wanted is not None:
             refuse_existing_run(self._wanted)
+
+    def _find_checkpoint(self, directory: Path) -> None:
+        config = read_run_config(directory)
+        self.run = config["run"]
+        newest, self._passed_over = find_newest(directory / "checkpoints", run=self.run)
+        if newest is None and self._passed_over:  # with neither, it ended before there was one
+            reasons = "; ".join(self._passed_over.values())
+            raise UnusableRun(f"{directory}: holds no valid checkpoint to resume from: {reasons}")
+        if newest is not None:
+            self.checkpoint = load_checkpoint(newest)
+            self._require_same_options(newest, config["options"])
+
+    def _require_same_options(self, newest: Path, options: Mapping[str, Any]) -> None:
+        was = (self.checkpoint or {})["config"]["options"]
+        for name in was.keys() - self._resumable:
+            if was[name] != options.get(name):
+                raise UnusableRun(
+                    f"{newest} was trained with {flag(name)} {was[name]}, and config.json beside it says"
+                    f" {options.get(name)}: put that right"
+                )
 
     @property
     def iteration(self) -> int:
@@ -117,23 +146,24 @@ class RunDirectory:
             "from_iteration": self.iteration,
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "num_workers": options.num_workers,
-            "device": options.device,
-            "torch": torch.__version__,
+            **circumstances(torch.device(options.device)),
         }
         if self.resumed:
-            before = read_config(self.path)
+            before = read_run_config(self.path)
             _require_same_data(self.path, before["dataset"], dataset)
-            if before["options"].get("device") != options.device:
-                began_on = before["options"].get("device")
-                say(f"--device {options.device}, not {began_on}: bits may differ from here on")
+            if other := differences((before["sessions"] or [{}])[-1], session):
+                say(f"{'; '.join(other)}: bits may differ from here on")
+            for path, reason in self._passed_over.items():
+                aside = set_aside(path) if NAME.fullmatch(path.name) else None
+                say(f"{reason}; passed over{f', now {aside.name}' if aside else ''}")
             changed = [
                 flag(name)
                 for name, value in kept.items()
-                if name not in (*RESUMABLE, "output") and value != before["options"].get(name)
+                if name not in {*RESUMABLE, "output"} and value != before["options"].get(name)
             ]
             if changed and dataset.get("sha256") is None:
                 say(f"{', '.join(changed)} changed, and the data has no sha256: it is taken to be the same")
-            sessions = [*before.get("sessions", []), session]
+            sessions = [*before["sessions"], session]
             update_config(self.path, {**before, **config, "sessions": sessions})
             return
         try:
@@ -142,6 +172,7 @@ class RunDirectory:
                 self.path,
                 {
                     "task": self.task,
+                    "run": self.run,
                     **config,
                     "command_line": sys.argv,
                     "versions": _versions(),

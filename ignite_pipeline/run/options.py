@@ -5,13 +5,16 @@ import copy
 import os
 import sys
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
-from handlers import read_config
 from handlers.visdom_sender import checked_url
 from ignite_pipeline.board.server import PORT
 from ignite_pipeline.command_line import number
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.machine import available_cores
+from ignite_pipeline.run.run_config import read_run_config
+from ignite_pipeline.run.stored_options import flag, require_readable, stored_options
 
 # What may be given anew when a run is resumed: none of these changes what it has computed so far.
 RESUMABLE = (
@@ -28,6 +31,7 @@ RESUMABLE = (
 )
 
 _NOT_GIVEN: Any = object()
+_MOST_WORKERS = 64
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +123,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _workers(text: str) -> int | str:
-    return text if text == "auto" else number(int, least=0)(text)
+    if text == "auto":
+        return text
+    count: int = number(int, least=0)(text)
+    most = max(_MOST_WORKERS, 4 * available_cores())
+    if count > most:
+        raise argparse.ArgumentTypeError(
+            f"must be at most {most} on a machine with {available_cores()} cores, got {count}"
+        )
+    return count
 
 
 def _visdom(text: str) -> str:
@@ -144,14 +156,15 @@ def parse_options(
     words = sys.argv[1:] if argv is None else list(argv)
     options = None if _resumes(words) else parser.parse_args(words)
     if options is not None and options.resume is None:
-        _require_readable(parser, options)
+        require_readable(parser, options)
         return options
     parsed = vars(_lenient(parser).parse_args(words))
     given = {name: value for name, value in parsed.items() if value is not _NOT_GIVEN}
-    config = read_config(given["resume"])
-    if config.get("task") != task or not {"options", "dataset", "threads"} <= config.keys():
-        raise BadInput(f"--resume {given['resume']}: config.json is not that of a {task} run")
-    stored = stored_options(parser, config)
+    directory = Path(given["resume"])
+    config = read_run_config(directory)
+    if config["task"] != task:
+        raise BadInput(f"--resume {directory}: config.json is not that of a {task} run")
+    stored = stored_options(parser, config, directory)
     free = {*RESUMABLE, *resumable}
     defaults = {action.dest: action.default for action in parser._actions if action.dest != "help"}
     given = {
@@ -183,63 +196,6 @@ def _resumes(words: Sequence[str]) -> bool:
     return found.resume is not None and not found.help
 
 
-def kept_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options as JSON can hold them: a path, say, as text."""
-    return {name: _plain(value) for name, value in vars(options).items()}
-
-
-def stored_options(parser: argparse.ArgumentParser, config: dict[str, Any]) -> dict[str, Any]:
-    """Return the options in a run's ``config.json``, each of the type that its parser gives it."""
-    types = {action.dest: action.type for action in parser._actions}
-    texts, tuples = config.get("options_as_text", []), config.get("options_as_tuple", [])
-    read = {
-        name: _read(value, types.get(name)) if name in texts else value
-        for name, value in config["options"].items()
-    }
-    return {name: tuple(value) if name in tuples else value for name, value in read.items()}
-
-
-def options_as_text(options: argparse.Namespace) -> list[str]:
-    """Return the names of the options that JSON can hold as text only."""
-    return [name for name, value in vars(options).items() if _plain(value) != _listed(value)]
-
-
-def options_as_tuple(options: argparse.Namespace) -> list[str]:
-    """Return the names of the options that JSON would make lists of."""
-    return [name for name, value in vars(options).items() if isinstance(value, tuple)]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _listed(value: Any) -> Any:
-    return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _read(value: Any, read: Any) -> Any:
-    if isinstance(value, list):
-        return [_read(one, read) for one in value]
-    return read(value) if isinstance(value, str) and callable(read) else value
-
-
-def _require_readable(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Raise ``TypeError`` if an option would not come back from ``config.json`` as it is."""
-    types = {action.dest: action.type for action in parser._actions}
-    for name in options_as_text(options):
-        value = getattr(options, name)
-        try:
-            same = _read(_plain(value), types.get(name)) == _listed(value)
-        except (ValueError, TypeError, argparse.ArgumentTypeError):
-            same = False
-        if not same:
-            raise TypeError(
-                f"{flag(name)} cannot be kept for --resume: its type must read str({value!r}) back as it was"
-            )
-
-
 def _lenient(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Return a copy that knows no defaults and requires nothing: it tells what was given."""
     lenient = copy.deepcopy(parser)
@@ -252,8 +208,3 @@ def _lenient(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     for group in lenient._mutually_exclusive_groups:
         group.required = False
     return lenient
-
-
-def flag(name: str) -> str:
-    """Return the option of that name as it is written on the command line."""
-    return "--" + name.replace("_", "-")

@@ -1,6 +1,7 @@
 """A run: what a recipe asks for its loaders, its place on a device, and its handlers in their order."""
 
 import json
+import logging
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
@@ -31,7 +32,7 @@ from handlers.attached import put_first
 from handlers.states import Stateful
 from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute
-from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader, naming_samples
+from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader
 from ignite_pipeline.data.own_randomness import keeps_random_state
 from ignite_pipeline.data.position_keyed import takes_batches
 from ignite_pipeline.devices import resolve_device, resolve_precision, to_device
@@ -42,10 +43,10 @@ from ignite_pipeline.run.directory import RunDirectory
 from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.live_board import require_board, showing
 from ignite_pipeline.run.notices import Notices
-from ignite_pipeline.run.options import kept_options
 from ignite_pipeline.run.out_of_memory import advice, is_out_of_memory
 from ignite_pipeline.run.outcome import description_of, say_how_it_went, say_replaced_samples
 from ignite_pipeline.run.saved_objects import objects_to_save
+from ignite_pipeline.run.stored_options import kept_options
 from ignite_pipeline.run.unsaved_state import UnsavedState
 from ignite_pipeline.run.until import run_until
 from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic, require_position
@@ -72,7 +73,14 @@ class Run:
     `attach`, once; `train`. Random draws while models are built come from ``--seed``.
     """
 
-    def __init__(self, task: str, options: Any, *, recipe: Callable[..., object] | None = None) -> None:
+    def __init__(
+        self,
+        task: str,
+        options: Any,
+        *,
+        recipe: Callable[..., object] | None = None,
+        resumable: Collection[str] = (),
+    ) -> None:
         self.task, self.options, self._recipe = task, options, recipe
         make_deterministic()
         keep_freed_memory()
@@ -82,7 +90,9 @@ class Run:
             resolve_precision(options.precision, self.device),
         )
         require_board(options.visdom)
-        self._directory = RunDirectory(task, output=options.output, resume=options.resume, seed=options.seed)
+        self._directory = RunDirectory(
+            task, output=options.output, resume=options.resume, seed=options.seed, resumable=resumable
+        )
         if options.max_iterations is not None and options.max_iterations < self.iteration:
             raise BadInput(
                 f"--max-iterations {options.max_iterations} is less than the {self.iteration} of the run"
@@ -212,7 +222,13 @@ class Run:
             dataset=self._description,
             best=score,
             maximize=maximize,
+            saved_iteration=lambda: checkpoints.saved_iteration,
         )
+
+        def sync() -> None:
+            record.sync()
+            guard.sync()
+
         checkpoints = Checkpoints(
             directory / "checkpoints",
             save,
@@ -221,7 +237,13 @@ class Run:
             background=options.save_in_background,
             score=score,
             maximize=maximize,
-            config={"task": self.task, "options": kept_options(options), "dataset": self._description},
+            before=sync,
+            config={
+                "task": self.task,
+                "run": self._directory.run,
+                "options": kept_options(options),
+                "dataset": self._description,
+            },
         )
         line = ProgressLine(
             metrics=dict(show or {}),
@@ -264,6 +286,8 @@ class Run:
             raise ValueError("run.train takes the loader that run.train_loader returned last")
         self.trained = True
         attached = self._attached
+        for engine in (trainer, *attached.evaluators):
+            engine.logger.addFilter(_is_no_echo)
         record, checkpoints, unsaved = attached.record, attached.checkpoints, attached.unsaved
         for handler in (record, checkpoints, unsaved, attached.line):
             handler.attach(trainer)
@@ -285,19 +309,22 @@ class Run:
         say_loudly((self._description or {}).get("notice"))
         self._notices.begin()
         board = showing(trainer, self.directory, self.options.visdom, about=self._about)
-        stop = StopOnSignal(checkpoints.save).attach(trainer)
-        try:
-            with closing(unsaved), record, board, stop, naming_samples(trainer):
-                if trainer.state.iteration < iterations:
-                    run_until(iterations, trainer, loader)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            size = loader.batch_sampler.batch_size
-            said = advice(error, trainer, self.compute, batch_size=size, directory=self.directory)
-            raise BadInput(said) from None
-        say_replaced_samples(trainer.state.dataloader)
-        say_how_it_went(self.directory)
+        stop = StopOnSignal(
+            checkpoints, watch=attached.evaluators, before_exit=partial(record.end, "interrupted")
+        )
+        with stop.attach(trainer):  # around all that writes down how it went
+            try:
+                with closing(unsaved), record, board, stop.interrupting():
+                    if trainer.state.iteration < iterations:
+                        run_until(iterations, trainer, loader)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                size = loader.batch_sampler.batch_size
+                said = advice(error, trainer, self.compute, batch_size=size, directory=self.directory)
+                raise BadInput(said) from None
+            say_replaced_samples(trainer.state.dataloader)
+            say_how_it_went(self.directory)
 
     def _save_early_end(self, engine: Engine, checkpoints: Checkpoints) -> None:
         if self.trained:  # else a search for a learning rate has ended
@@ -322,3 +349,8 @@ class Run:
         self._directory.discard_if_empty()
         if isinstance(error, KeyboardInterrupt) and self._directory.exists:
             say(f"interrupted; go on with --resume {self.directory}")
+
+
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    """Return whether a line of an engine's log is more than the message of an error that it raises."""
+    return "terminating due to exception" not in str(record.msg)

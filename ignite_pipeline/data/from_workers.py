@@ -1,0 +1,116 @@
+"""What workers load, and what has become of them where nothing comes."""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+from ignite_pipeline.data.position_keyed import BadSample, PositionKeyed
+from ignite_pipeline.data.worker_process import WorkersFailed, end_workers_at_exit
+
+# What goes on after so many batches, instead of workers that have failed for that reason.
+Otherwise = Callable[[int, Exception], Iterable[Any]]
+_TO_END_S = 0.2
+
+
+def batches_from_workers(
+    begin: Callable[[], Iterator[Any]], keyed: PositionKeyed, *, num_workers: int, otherwise: Otherwise | None
+) -> Iterator[Any]:
+    """Yield what the workers load that ``begin`` starts.
+
+    `WorkersFailed` is raised if they cannot be started, die, or cannot hand over a batch; with ``otherwise``,
+    the batches that it returns come instead.
+    """
+    children, given = _Children(), 0
+    batches: Iterator[Any] | None = None
+    workers: list[BaseProcess] = []
+    try:
+        end_workers_at_exit()
+        keyed.expect_workers(num_workers)
+        before = multiprocessing.active_children()
+        batches = begin()
+        workers = [process for process in multiprocessing.active_children() if process not in before]
+        children.watch()
+        while True:
+            batch = children.ask(batches)
+            given += 1
+            yield batch
+    except StopIteration:
+        return
+    except BadSample:
+        raise
+    except Exception as error:
+        failure = _failure(error, keyed, num_workers, workers)
+        if otherwise is None:
+            raise failure from error
+        for worker in workers:
+            worker.kill()
+        batches, rest = None, otherwise(given, failure)
+    yield from rest
+
+
+def _failure(
+    error: Exception, keyed: PositionKeyed, num_workers: int, workers: Sequence[BaseProcess]
+) -> Exception:
+    """Return why workers have failed, or the error itself if it is that of the data."""
+    ends = _ends(workers)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = keyed.reason or (ends or lines)[-1]  # the lines before are a worker's traceback
+    lacks_memory = any(word in reason for word in ("shared memory", "No space left", "SIGBUS"))
+    if not workers:
+        what = f"{num_workers} workers could not be started"
+    elif keyed.reason or lacks_memory:
+        what = "a worker could not hand over a batch"
+    elif ends or isinstance(error, ConnectionError | EOFError):
+        what = f"a worker died while samples {keyed.at_work()} were loaded"
+    else:
+        return error
+    advice = "give /dev/shm more memory (docker run --shm-size), or " if lacks_memory else ""
+    return WorkersFailed(f"{what} ({reason}); {advice}load without workers: --num-workers 0")
+
+
+def _ends(workers: Sequence[BaseProcess]) -> list[str]:
+    """Return how those of the workers have ended that should not have."""
+    wait([worker.sentinel for worker in workers], _TO_END_S)  # the connection of one that dies breaks first
+    codes = [worker.exitcode for worker in workers if worker.exitcode]
+    return [signal.Signals(-code).name if code < 0 else f"exit status {code}" for code in codes]
+
+
+class _Children:
+    """Let torch's handler raise for a worker that has died while a batch is asked for, and at no other time.
+
+    It would else raise inside a step, whose state is no place to stop at.
+    """
+
+    def __init__(self) -> None:
+        self._raise: Any = None
+        self._is_asked = self._has_missed = False
+
+    def watch(self) -> None:
+        """Take the place of torch's handler."""
+        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGCHLD)
+            instead = getattr(handler, "__self__", None)
+            self._raise = instead._raise if isinstance(instead, _Children) else handler
+            signal.signal(signal.SIGCHLD, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._is_asked and callable(self._raise):
+            self._raise(number, frame)
+        else:
+            self._has_missed = True
+
+    def ask(self, batches: Iterator[Any]) -> Any:
+        """Return the next batch."""
+        self._is_asked = True
+        try:
+            if self._has_missed:
+                self._has_missed = False
+                self._handle(signal.SIGCHLD, None)
+            return next(batches)
+        finally:
+            self._is_asked = False

@@ -1,0 +1,90 @@
+"""What a worker process does besides loading: signals are its parent's, and so is its end."""
+
+import atexit
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from multiprocessing import queues
+from typing import Any
+
+from torch.utils.data import get_worker_info
+
+from ignite_pipeline.errors import BadInput
+from ignite_pipeline.standard_streams import guard_standard_streams
+
+_LEFT_TO_PARENT = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+_LOOK_EVERY_S = 1.0
+
+
+class WorkersFailed(BadInput):
+    """Worker processes could not be started, died, or could not hand over what they had loaded."""
+
+
+def begin_work(worker_id: int, *, then: Callable[[int], object] | None) -> None:
+    """Prepare the process that calls, a worker, and call ``then`` in it.
+
+    Signals that would end a run are ignored, for the parent ends its step and saves with its workers alive.
+    The worker ends when its parent is gone, or when a batch cannot be handed over.
+    """
+    guard_standard_streams()
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    for name in _LEFT_TO_PARENT:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    info: Any = get_worker_info()
+    dataset = info.dataset
+    _end_with_parent()
+    _end_where_a_batch_is_lost(dataset.note_reason)
+    dataset.work_as(worker_id)
+    if then is not None:
+        then(worker_id)
+
+
+def _end_with_parent() -> None:
+    by_birth, parent = os.getppid(), multiprocessing.parent_process()
+
+    def watch() -> None:
+        while os.getppid() == by_birth and (parent is None or _exists(parent.pid)):
+            time.sleep(_LOOK_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _exists(process: int | None) -> bool:
+    with suppress(PermissionError):
+        try:
+            os.kill(process or 0, 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+def _end_where_a_batch_is_lost(note: Callable[[str], object]) -> None:
+    # multiprocessing sends from a thread, which drops what it cannot send, and the parent waits for ever.
+    def end(error: Exception, batch: object) -> None:
+        note(f"{type(error).__name__}: {error}")
+        os._exit(1)
+
+    queues.Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]
+
+
+@cache
+def end_workers_at_exit() -> None:
+    """Arrange that workers which do not end by themselves do not keep this process from ending."""
+    atexit.register(_end_workers)
+
+
+def _end_workers() -> None:
+    # multiprocessing would send them SIGTERM, which they leave to their parent, and then wait.
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()

@@ -1,0 +1,45 @@
+"""What must be in a run directory for the run to go on, told apart from what somebody has made of it."""
+
+from pathlib import Path
+from typing import Any
+
+from handlers import read_config
+from handlers.errors import UnusableRun
+from handlers.files import require_regular
+
+_SHAPES: dict[str, type] = {
+    "task": str,
+    "run": str,
+    "options": dict,
+    "options_as_text": list,
+    "options_as_tuple": list,
+    "dataset": dict,
+    "threads": int,
+    "sessions": list,
+}
+_FILES = ("config.json", "metrics.jsonl", "non_finite.jsonl", "summary.json", "report.png")
+_MOST_THREADS = 1024
+
+
+def read_run_config(directory: Path) -> dict[str, Any]:
+    """Return what ``config.json`` says; raise `UnusableRun` if it is damaged, or the directory is."""
+    for name in _FILES:
+        try:
+            require_regular(directory / name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UnusableRun(f"{directory / name}: cannot be used ({error.strerror}); remove it") from None
+    folder = directory / "checkpoints"
+    if folder.exists() and not folder.is_dir():
+        raise UnusableRun(f"{folder}: is not a folder; remove it")
+    config = read_config(directory)
+    for name, kind in _SHAPES.items():
+        if type(config.get(name)) is not kind:
+            raise UnusableRun(f"{directory}: config.json is not that of a run, or damaged: {name}")
+    if not 1 <= config["threads"] <= _MOST_THREADS:
+        raise UnusableRun(f"{directory}: config.json is damaged: threads {config['threads']}")
+    for session in config["sessions"]:
+        if not isinstance(session, dict) or type(session.get("from_iteration")) is not int:
+            raise UnusableRun(f"{directory}: config.json is damaged: sessions")
+    return config

@@ -1,0 +1,79 @@
+"""Standard output and standard error that cannot hurt a run, whatever becomes of them."""
+
+import os
+import select
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+_PATIENCE_S = 1.0
+
+
+class GuardedStream:
+    """A text stream whose failures are nobody's concern: full, closed, missing, or not made for our letters.
+
+    What cannot be written is dropped. A reader that has stopped to read, such as a terminal after Ctrl-S, is
+    waited for once, for ``patience_s``, and then no more until it reads again.
+
+    >>> GuardedStream(None).write("lost")
+    4
+    """
+
+    def __init__(self, stream: TextIO | None, *, patience_s: float = _PATIENCE_S) -> None:
+        self.stream, self.patience_s = stream, patience_s
+        self._wait_s = patience_s
+        self._poll: Any = None
+        with suppress(AttributeError, OSError, ValueError):  # no descriptor behind it, or no poll here
+            descriptor = stream.fileno()  # type: ignore[union-attr]
+            self._poll = select.poll()
+            self._poll.register(descriptor, select.POLLOUT)
+
+    def write(self, text: str) -> int:
+        """Write what can be written; return the length of it all."""
+        if self.stream is not None and self._takes_more():
+            with suppress(OSError, ValueError):
+                try:
+                    self.stream.write(text)
+                except UnicodeEncodeError as error:
+                    self.stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
+                if "\n" in text:
+                    self.stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand over what has been written."""
+        if self.stream is not None and self._takes_more():
+            with suppress(OSError, ValueError):
+                self.stream.flush()
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        with suppress(OSError, ValueError):
+            return self.stream is not None and self.stream.isatty()
+        return False
+
+    def _takes_more(self) -> bool:
+        if self._poll is None:
+            return True
+        ready = bool(self._poll.poll(1000 * self._wait_s))
+        self._wait_s = self.patience_s if ready else 0.0
+        return ready
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["stream"], name)
+
+
+def guard_standard_streams() -> None:
+    """Guard ``sys.stdout`` and ``sys.stderr`` for as long as this process lives."""
+    _occupy_standard_descriptors()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, GuardedStream):
+            setattr(sys, name, GuardedStream(stream))
+
+
+def _occupy_standard_descriptors() -> None:
+    # Where one is closed, the next file to be opened would get its number, and what a library says with it.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
