@@ -18,6 +18,7 @@ import torch
 from handlers import create_run, load_checkpoint, read_config, update_config
 from handlers.checkpoint_files import NAME, find_newest, set_aside
 from handlers.errors import UnusableRun
+from handlers.files import sync_folder
 from handlers.lock import lock_run
 from handlers.record import refuse_existing_run
 from ignite_pipeline.command_line import say
@@ -59,12 +60,14 @@ class RunDirectory:
             refuse_existing_run(self._wanted)
 
     def _find_checkpoint(self, directory: Path) -> None:
-        config = read_run_config(directory)
+        config = read_run_config(directory, task=self.task)
         self.run = config["run"]
         newest, self._passed_over = find_newest(directory / "checkpoints", run=self.run)
         if newest is None and self._passed_over:  # with neither, it ended before there was one
             reasons = "; ".join(self._passed_over.values())
-            raise UnusableRun(f"{directory}: holds no valid checkpoint to resume from: {reasons}")
+            raise UnusableRun(
+                f"{directory / 'checkpoints'}: holds no valid checkpoint to resume from: {reasons}"
+            )
         if newest is not None:
             self.checkpoint = load_checkpoint(newest)
             self._require_same_options(newest, config["options"])
@@ -105,6 +108,8 @@ class RunDirectory:
             raise BadInput(f"--output {path} cannot be written: it is a file") from error
         except OSError as error:
             raise BadInput(f"--output {path} cannot be written: {error.strerror or error}") from error
+        for folder in reversed(missing):
+            sync_folder(folder.parent)
         self._made = missing
         return True
 
@@ -142,16 +147,17 @@ class RunDirectory:
             "dataset": dataset,
             "notices": notices,
         }
+        where = circumstances(torch.device(options.device))
         session = {
             "from_iteration": self.iteration,
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "num_workers": options.num_workers,
-            **circumstances(torch.device(options.device)),
+            **where,
         }
         if self.resumed:
-            before = read_run_config(self.path)
+            before = read_run_config(self.path, task=self.task)
             _require_same_data(self.path, before["dataset"], dataset)
-            if other := differences((before["sessions"] or [{}])[-1], session):
+            if other := differences((before["sessions"] or [{}])[-1], where):
                 say(f"{'; '.join(other)}: bits may differ from here on")
             for path, reason in self._passed_over.items():
                 aside = set_aside(path) if NAME.fullmatch(path.name) else None

@@ -161,9 +161,7 @@ def parse_options(
     parsed = vars(_lenient(parser).parse_args(words))
     given = {name: value for name, value in parsed.items() if value is not _NOT_GIVEN}
     directory = Path(given["resume"])
-    config = read_run_config(directory)
-    if config["task"] != task:
-        raise BadInput(f"--resume {directory}: config.json is not that of a {task} run")
+    config = read_run_config(directory, task=task)
     stored = stored_options(parser, config, directory)
     free = {*RESUMABLE, *resumable}
     defaults = {action.dest: action.default for action in parser._actions if action.dest != "help"}

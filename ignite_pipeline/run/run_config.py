@@ -8,7 +8,6 @@ from handlers.errors import UnusableRun
 from handlers.files import require_regular
 
 _SHAPES: dict[str, type] = {
-    "task": str,
     "run": str,
     "options": dict,
     "options_as_text": list,
@@ -21,8 +20,8 @@ _FILES = ("config.json", "metrics.jsonl", "non_finite.jsonl", "summary.json", "r
 _MOST_THREADS = 1024
 
 
-def read_run_config(directory: Path) -> dict[str, Any]:
-    """Return what ``config.json`` says; raise `UnusableRun` if it is damaged, or the directory is."""
+def read_run_config(directory: Path, *, task: str) -> dict[str, Any]:
+    """Return what ``config.json`` says; raise `UnusableRun` if it or the directory is damaged, or no ``task``'s."""
     for name in _FILES:
         try:
             require_regular(directory / name)
@@ -34,12 +33,14 @@ def read_run_config(directory: Path) -> dict[str, Any]:
     if folder.exists() and not folder.is_dir():
         raise UnusableRun(f"{folder}: is not a folder; remove it")
     config = read_config(directory)
+    if config.get("task") != task:
+        raise UnusableRun(f"{directory}: config.json is not that of a {task} run")
     for name, kind in _SHAPES.items():
         if type(config.get(name)) is not kind:
-            raise UnusableRun(f"{directory}: config.json is not that of a run, or damaged: {name}")
+            raise UnusableRun(f"{directory}: config.json is damaged: {name} {config.get(name)!s:.40}")
     if not 1 <= config["threads"] <= _MOST_THREADS:
         raise UnusableRun(f"{directory}: config.json is damaged: threads {config['threads']}")
     for session in config["sessions"]:
         if not isinstance(session, dict) or type(session.get("from_iteration")) is not int:
-            raise UnusableRun(f"{directory}: config.json is damaged: sessions")
+            raise UnusableRun(f"{directory}: config.json is damaged: sessions {session!s:.40}")
     return config
