@@ -1,10 +1,12 @@
 """What a run shows on a Visdom server, as windows; and several runs side by side."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from handlers.files import read_regular
 from handlers.report import TRAIN_COLOR, VAL_COLOR, parts_of
 from handlers.visdom_windows import Curves, ImagePane, TextPane, TimeBars, safe_name
 
@@ -16,20 +18,25 @@ _AXIS_TITLES = {
     "ssim": "SSIM",
     "weight_norm": "L2 norm of the weights",
 }
+_MOST_CURVES = 300
+_LONGEST_NAME = 200
+_LARGEST_SAMPLE_BYTES = 2**26
 _TIME = re.compile(r"time/(.+)_s")
 
 
 def run_environment(directory: Path) -> str:
     """Return the name of a run's environment: ``cifar2_20261121-0`` for ``runs/cifar2/20261121-0``."""
-    return safe_name("_".join(directory.resolve().parts[-2:]))
+    # Unlike Path.resolve, realpath raises nothing for links that lead in a circle.
+    return safe_name("_".join(Path(os.path.realpath(directory)).parts[-2:]))
 
 
 class RunWindows:
     """The windows of one run, by a fixed id each, in the order in which they were first filled.
 
     ``train/loss`` and ``val/loss`` share the window of ``loss``, by iteration, and so do ``val/recall/cat``
-    and ``val/recall/dog`` that of ``recall``; ``time/..._s`` are stacked by
-    epoch. ``labels`` gives axis titles, with units where there are any, to quantities.
+    and ``val/recall/dog`` that of ``recall``; ``time/..._s`` are stacked by epoch. ``labels`` gives axis
+    titles, with units where there are any, to quantities. When there are 300 curves, or a name is longer than
+    200 letters, further ones are left out; a window says so, and so does ``is_full``.
 
     >>> windows = RunWindows(labels={"loss": "cross entropy (nats)"})
     >>> windows.add({"kind": "epoch", "epoch": 1, "iteration": 9, "train/loss": 2.0, "val/loss": 3.0})
@@ -40,6 +47,8 @@ class RunWindows:
     def __init__(self, *, labels: Mapping[str, str] | None = None) -> None:
         self.labels = {**_AXIS_TITLES, **(labels or {})}
         self.windows: dict[str, Any] = {}
+        self.is_full = False
+        self._curves: set[tuple[str, str]] = set()
         self._sample: tuple[int, Path] | None = None
 
     def add(self, line: Mapping[str, Any]) -> None:
@@ -60,10 +69,21 @@ class RunWindows:
         trace, style = _trace_of(prefix, quantity, line["kind"])
         if label:
             trace, style = f"{trace}, {label}", {}
+        if (quantity, trace) not in self._curves:
+            if len(self._curves) == _MOST_CURVES or len(name) > _LONGEST_NAME:
+                if not self.is_full:
+                    self._leave_out()
+                return
+            self._curves.add((quantity, trace))
         y_title = self.labels.get(quantity, quantity)
         # A learning rate that never changes would stand in the middle of an axis from -1 to 1.
         curves = self._window(quantity, Curves, quantity, y_title=y_title, from_zero=quantity == "lr")
         curves.add(trace, line["iteration"], value, **style)
+
+    def _leave_out(self) -> None:
+        self.is_full = True
+        words = f"{_MOST_CURVES} curves at most are shown, and names of {_LONGEST_NAME} letters at most"
+        self.set_text("left out", f"There are more metrics: {words}.")
 
     def set_text(self, title: str, text: str) -> None:
         """Show ``text`` in the pane of that title."""
@@ -71,18 +91,24 @@ class RunWindows:
 
     def set_image(self, title: str, png: bytes, *, caption: str = "") -> None:
         """Show an image, encoded as PNG, in the pane of that title."""
-        self._window(f"image/{title}", ImagePane, title).set(png, caption=caption)
+        key = f"image/{title}"
+        pane = self.windows.get(key, ImagePane(title))
+        pane.set(png, caption=caption)  # raises before the pane is shown
+        self.windows[key] = pane
 
     def show_samples(self, directory: Path) -> None:
-        """Show the newest image of ``samples/`` in a run directory, if there is one that is not yet shown."""
+        """Show the newest image of ``samples/`` in a run directory, unless it is shown already.
+
+        ``OSError`` is raised if there is none or it cannot be read, ``ValueError`` if it is no PNG.
+        """
         # By name: the times of files do not survive a copy of the directory.
-        path = max(
-            directory.glob("samples/*.png"), key=lambda path: (len(path.name), path.name), default=None
-        )
+        paths = (path for path in (directory / "samples").iterdir() if path.suffix == ".png")
+        path = max(paths, key=lambda path: (len(path.name), path.name), default=None)
         newest = None if path is None else (path.stat().st_mtime_ns, path)
         if newest is not None and newest != self._sample:
             self._sample = newest  # also if it cannot be read: that is not tried again and again
-            self.set_image("samples", newest[1].read_bytes(), caption=newest[1].stem)
+            png = read_regular(newest[1], most_bytes=_LARGEST_SAMPLE_BYTES)
+            self.set_image("samples", png, caption=newest[1].stem)
 
     def _window(self, key: str, window_class: Any, *args: Any, **kwargs: Any) -> Any:
         if key not in self.windows:

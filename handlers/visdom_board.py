@@ -84,6 +84,7 @@ class VisdomBoard:
         self._new_texts: dict[str, str] = {}
         self._new_images: dict[str, tuple[Tensor, str]] = {}
         self._history_until: int | None = None
+        self._unread: set[str] = set()  # files that it was said of
 
     def attach(self, engine: Engine) -> "VisdomBoard":
         """Register on the engine's events and return self."""
@@ -167,9 +168,7 @@ class VisdomBoard:
             self._windows.set_text(*self._new_texts.popitem())
         until, self._history_until = self._history_until, 0
         if self.directory is not None and until:
-            for line in read_metrics(self.directory):
-                if line["iteration"] <= until:
-                    self._windows.add(self._chosen(line))
+            self._try("metrics.jsonl", self._add_history, self.directory, until)
         while self._lines:
             line = self._lines.popleft()
             self._windows.add({**scalars(line), "kind": line["kind"]})
@@ -178,8 +177,23 @@ class VisdomBoard:
             title, (image, caption) = self._new_images.popitem()
             self._windows.set_image(title, _png(image), caption=caption)
         if self.directory is not None:
-            self._windows.show_samples(self.directory)
+            self._try("samples", self._windows.show_samples, self.directory)
         return {(self.environment, name): window for name, window in self._windows.windows.items()}
+
+    def _try(self, name: str, read: Callable[..., None], *args: Any) -> None:
+        try:
+            read(*args)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            if name not in self._unread:
+                self._unread.add(name)
+                _LOGGER.warning("%s: %s is not shown (%s)", self.directory, name, error)
+
+    def _add_history(self, directory: Path, until: int) -> None:
+        for line in read_metrics(directory):
+            if line["iteration"] <= until:
+                self._windows.add(self._chosen(line))
 
     def _chosen(self, line: Mapping[str, Any]) -> dict[str, Any]:
         kept = {"kind", "epoch", "iteration", *(line if self.metrics is None else self.metrics)}

@@ -46,8 +46,9 @@ class VisdomSender:
     ``update()`` is called in the sender's thread before each round and returns the windows by environment
     and id. The one sent last is looked for on the server before the next round: where it is missing or not
     as it was sent, the server is a new one, and gets everything. Whatever a server does or fails to do is
-    logged once and tried again, after longer and longer pauses (10 s at most); nothing is ever raised.
-    Rounds come less often where they would take more than a twentieth of a core.
+    logged once and tried again, after longer and longer pauses (10 s at most); nothing is ever raised. A
+    window that fails to say what it holds is logged once, and left out until it changes. Rounds come less
+    often where they would take more than a twentieth of a core.
 
     ``url`` is ``http://host:port``; name and password are for servers that ask for a log-in. Proxies of
     the environment are not used. With ``optional``, a server that never was there is not reported.
@@ -67,6 +68,7 @@ class VisdomSender:
         self.username, self.password, self.period_s = username, password, period_s
         self._opener = build_opener(ProxyHandler({}), HTTPCookieProcessor())
         self._sent: dict[tuple[str, str], Any] = {}
+        self._failed: set[tuple[str, str]] = set()
         self._probe: tuple[str, str] | None = None  # the address of a window, and its hash
         # What was said last; that an optional server is not there need not be said.
         self._trouble: str | None = _NOBODY if optional else None
@@ -133,14 +135,25 @@ class VisdomSender:
             version = window.version
             if self._sent.get(key) == version:
                 continue
-            environment, name = map(safe_name, key)
-            address = json.dumps({"eid": environment, "win": name})
-            answer = self._post("events", f"{address[:-1]}, {window.content()}}}")
-            if answer != name:
-                raise _Refused(f"it answers {answer[:60]!r}; is that a Visdom server?")
+            content = self._content(key, window)
+            if content is not None:
+                environment, name = map(safe_name, key)
+                address = json.dumps({"eid": environment, "win": name})
+                answer = self._post("events", f"{address[:-1]}, {content}}}")
+                if answer != name:
+                    raise _Refused(f"it answers {answer[:60]!r}; is that a Visdom server?")
             self._sent[key] = version
         if address is not None:
             self._probe = (address, self._hash(address))
+
+    def _content(self, key: tuple[str, str], window: Window) -> str | None:
+        try:
+            return window.content()
+        except Exception:  # a defect of one window, which is not the others' concern
+            if key not in self._failed:
+                self._failed.add(key)
+                _LOGGER.exception("the window %r of %r cannot be shown", key[1], key[0])
+            return None
 
     def _hash(self, address: str) -> str:
         """Return the server's hash of a window: another one after every time that it was sent."""
@@ -154,7 +167,7 @@ class VisdomSender:
         if status == 500 and missing is not None:  # it does not know the environment
             return missing
         if status != 200:
-            raise _Refused(f"it answers with status {status}")
+            raise _Refused(f"it answers with status {status}" + (f" ({answer})" if answer else ""))
         return answer
 
     def _log_in(self) -> None:
@@ -170,8 +183,10 @@ class VisdomSender:
             with self._opener.open(f"{self.url}/{endpoint}", body.encode(), timeout=_TIMEOUT_S) as answer:
                 return answer.status, answer.read(10_000).decode(errors="replace")
         except HTTPError as error:
-            error.close()
-            return error.code, ""
+            with error:
+                is_plain = error.headers.get_content_type() == "text/plain"
+                reason = error.read(300).decode(errors="replace") if is_plain else ""
+                return error.code, " ".join(reason.split())
 
 
 def _words(error: Exception) -> str:

@@ -16,6 +16,9 @@ from handlers.report import PART_STYLES
 
 _MAX_BUCKETS = 500
 _MAX_BARS = 200
+_MAX_LETTERS = 20_000
+_MAX_PIXELS = 2**26
+_MAX_PANE_HEIGHT = 2_000
 _PANE = {"width": 460, "height": 340}
 _VERSIONS = count(1)  # no two looks of any window have the same
 
@@ -28,7 +31,8 @@ def safe_name(name: str) -> str:
     """
     safe = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
     # Two names that differ in what was replaced are still two.
-    return name if safe == name and name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+    return name if safe == name and name else f"{safe}-{digest[:6]}"
 
 
 class Window(Protocol):
@@ -120,18 +124,20 @@ class TimeBars:
     """The seconds that each part took, stacked, for each of the latest 200 epochs."""
 
     def __init__(self) -> None:
-        self.epochs: deque[tuple[int, dict[str, float | None]]] = deque(maxlen=_MAX_BARS)
+        self.epochs: deque[tuple[int, dict[str, float]]] = deque(maxlen=_MAX_BARS)
         self.version: Any = 0
 
     def add(self, epoch: int, seconds: dict[str, float | None]) -> None:
-        """Add an epoch's seconds by part."""
-        self.epochs.append((epoch, seconds))
+        """Add an epoch's seconds by part; those of parts without a colour are not shown."""
+        shown = {part: value for part, value in seconds.items() if part in PART_STYLES}
+        finite = {part: value for part, value in shown.items() if value is not None and math.isfinite(value)}
+        self.epochs.append((epoch, finite))
         self.version = next(_VERSIONS)
 
     def content(self) -> str:
         """Return a Plotly figure."""
         x = [epoch for epoch, _ in self.epochs]
-        heights = {part: [seconds.get(part) or 0.0 for _, seconds in self.epochs] for part in PART_STYLES}
+        heights = {part: [seconds.get(part, 0.0) for _, seconds in self.epochs] for part in PART_STYLES}
         visible = 0.001 * sum(map(sum, heights.values()))
         data = [
             {"type": "bar", "name": label, "x": x, "y": heights[part], "marker": {"color": color}}
@@ -156,7 +162,8 @@ class TextPane:
 
     def content(self) -> str:
         """Return a text pane: Visdom renders HTML there, so it is escaped."""
-        shown = html.escape(self.text).replace("\n", "<br>")
+        cut = f"{self.text[:_MAX_LETTERS]} …" if len(self.text) > _MAX_LETTERS else self.text
+        shown = html.escape(cut).replace("\n", "<br>")
         return _members(
             {
                 "data": [{"type": "text", "content": shown}],
@@ -174,15 +181,19 @@ class ImagePane:
         self.version: Any = 0
 
     def set(self, png: bytes, *, caption: str = "") -> None:
-        """Replace the image by one encoded as PNG."""
-        self.png, self.caption = png, caption
-        self.width, self.height = struct.unpack(">II", png[16:24])  # the first chunk's
+        """Replace the image by one encoded as PNG; raise ``ValueError`` for what is none, or too large."""
+        if not png.startswith(b"\x89PNG\r\n\x1a\n") or len(png) < 24:
+            raise ValueError("not a PNG image")
+        width, height = struct.unpack(">II", png[16:24])  # the first chunk's
+        if not 0 < width * height <= _MAX_PIXELS:  # a browser would have to decode them
+            raise ValueError(f"an image of {width} x {height} pixels is not shown")
+        self.png, self.caption, self.width, self.height = png, caption, width, height
         self.version = next(_VERSIONS)
 
     def content(self) -> str:
         """Return an image pane, at most as wide as a plot."""
         width = max(280, min(self.width + 20, _PANE["width"]))
-        height = round(self.height * width / self.width) + 50
+        height = min(round(self.height * width / self.width) + 50, _MAX_PANE_HEIGHT)
         content = {"src": "@", "caption": self.caption}
         opts = {"title": self.title, "width": width, "height": height}
         text = _members({"data": [{"type": "image", "content": content}], "opts": opts})

@@ -37,6 +37,10 @@ class Browser:
         """Return what a JavaScript expression comes to."""
         return self._call("/execute/sync", {"script": f"return ({expression});", "args": []})
 
+    def enter_frame(self, number: int) -> None:
+        """Look, from now on, into a frame of the page."""
+        self._call("/frame", {"id": number})
+
     def wait_for(self, expression: str, *, timeout_s: float = 30.0):
         """Return the value of an expression as soon as it is true."""
         end = time.monotonic() + timeout_s
@@ -61,8 +65,8 @@ class Browser:
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Browser]:
-    """Run a browser with a profile of its own."""
+def chromium(profile: Path, *flags: str) -> Iterator[Browser]:
+    """Run a browser with a profile of its own, with ``flags`` besides the usual ones."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -71,7 +75,7 @@ def chromium(profile: Path) -> Iterator[Browser]:
             for line in driver.stdout:
                 if "started successfully" in line:
                     break
-            options = {"binary": CHROMIUM, "args": [*_FLAGS.split(), f"--user-data-dir={profile}"]}
+            options = {"binary": CHROMIUM, "args": [*_FLAGS.split(), *flags, f"--user-data-dir={profile}"]}
             wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
             start = Browser(f"http://127.0.0.1:{port}/session")
             session = start._call("", {"capabilities": {"alwaysMatch": wanted}})

@@ -3,6 +3,9 @@
 import base64
 import io
 import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -165,3 +168,117 @@ def test_past_runs_are_served_from_their_directories(
     finally:
         process.kill()
         process.communicate()
+
+
+ATTACKS = """(async (board, pane, named) => {
+    const post = (path, content) => fetch(board + path, {method: "POST", mode: "no-cors", body: content});
+    const outcome = promise => promise.then(() => "taken", () => "refused");
+    const element = (tag, attributes) => new Promise((resolve, reject) => {
+        const told = {onload: resolve, onerror: reject};
+        const made = Object.assign(document.createElement(tag), told, attributes);
+        document.body.append(made);
+    });
+    const request = method => new Promise((resolve, reject) => {
+        const made = Object.assign(new XMLHttpRequest(), {onload: resolve, onerror: reject});
+        made.open(method, board + "/events");
+        made.send(pane);
+    });
+    const socket = path => new Promise((resolve, reject) =>
+        Object.assign(new WebSocket(board.replace("http", "ws") + path), {onopen: resolve, onerror: reject}));
+    await element("iframe", {src: board + "/env/victim"});
+    const form = Object.assign(document.createElement("form"), {
+        method: "POST", enctype: "text/plain", action: board + "/events", target: "answer"});
+    form.append(Object.assign(document.createElement("input"), {name: named[0], value: named[1]}));
+    document.body.append(form);
+    const answered = element("iframe", {name: "answer"}).then(() => new Promise(resolve => {
+        document.querySelector("[name=answer]").onload = resolve;
+        form.submit();
+    }));
+    await Promise.allSettled([
+        answered, post("/events", pane), post("/delete_env", '{"eid": "victim"}'),
+        post("/close", '{"eid": "victim", "win": null}'), post("/env/forged", '{"eid": "forged"}')]);
+    return {
+        "fetch": await outcome(fetch(board + "/")),
+        "fetch with cookies": await outcome(fetch(board + "/", {credentials: "include"})),
+        "XHR, GET": await outcome(request("GET")),
+        "XHR, POST": await outcome(request("POST")),
+        "socket": await outcome(socket("/socket")),
+        "socket of programs": await outcome(socket("/vis_socket")),
+        "script": await outcome(element("script", {src: board + "/static/js/jquery.min.js"})),
+        "style": await outcome(element("link", {rel: "stylesheet", href: board + "/static/css/style.css"})),
+        "jquery": typeof window.jQuery,
+    };
+})"""
+
+
+@contextmanager
+def other_page():
+    """Serve an empty page on a port of its own."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><title>other</title><body></body>")
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            yield http.server_address[1]
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def show_victim(server):
+    trainer = Engine(lambda engine, batch: engine.state.metrics.update({"val/x": 1.0}))
+    with VisdomBoard(server.url, environment="victim").attach(trainer):
+        trainer.run([0])
+
+
+@pytest.mark.parametrize("other", ["localhost", "127.0.0.1"])
+def test_a_page_of_another_origin_can_neither_read_nor_change_the_board(server, browser, other):
+    show_victim(server)
+    pane = {"win": "w", "eid": "forged", "data": [{"type": "text", "content": "x"}], "opts": {"title": ""}}
+    text = json.dumps(pane)
+    with other_page() as port:
+        browser.open(f"http://{other}:{port}")
+        given = [server.url, text, halves(text, "by_form")]
+        outcomes = browser.evaluate(f"{ATTACKS}(...{json.dumps(given)})")
+        assert outcomes.pop("jquery") == "undefined"
+        assert set(outcomes.values()) == {"refused"}, outcomes
+        browser.enter_frame(0)
+        assert browser.evaluate("document.querySelectorAll('#app').length") == 0
+    assert server.windows("forged") == server.windows("by_form") == {}
+    assert set(server.windows("victim")) == {"x"}
+    browser.open(f"{server.url}/env/victim")
+    browser.console()  # what the other page was refused
+    browser.wait_for(f"{PLOTS}.length == 1")
+    assert not browser.console()
+
+
+def halves(text, environment):
+    """Return JSON as name and value of a form's field: sent as plain text, an = stands between them."""
+    text = text.replace("forged", environment)
+    cut = text.index('"title": "') + len('"title": "')
+    return [text[:cut], text[cut:]]
+
+
+def test_a_name_that_was_made_to_mean_this_machine_shows_nothing(server, tmp_path):
+    show_victim(server)
+    with chromium(tmp_path / "profile", "--host-resolver-rules=MAP evil.test 127.0.0.1") as browser:
+        browser.open(f"http://evil.test:{server.port}/env/victim")
+        assert browser.evaluate("document.body.innerText").startswith("The board does not go by this name")
+
+
+def test_a_link_on_another_page_leads_to_the_board(server, browser):
+    show_victim(server)
+    with other_page() as port:
+        browser.open(f"http://127.0.0.1:{port}")
+        browser.evaluate(f"void (location.href = '{server.url}/env/victim')")
+        browser.wait_for(f"{PLOTS}.length == 1")

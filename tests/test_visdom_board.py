@@ -1,6 +1,8 @@
 import base64
 import io
 import logging
+import os
+import socket
 import time
 from contextlib import ExitStack
 
@@ -13,7 +15,8 @@ from PIL import Image
 from torch import nn
 
 from handlers import EvaluateEachEpoch, RunRecord, StepMeans, VisdomBoard, model_sha256
-from handlers.visdom_windows import safe_name
+from handlers.visdom_sender import VisdomSender
+from handlers.visdom_windows import TextPane, safe_name
 
 from visdom_process import VisdomProcess, answering_server, hung_server, unused_port
 
@@ -154,13 +157,16 @@ def test_a_resumed_run_goes_on_with_its_curves(server, tmp_path):
         board = VisdomBoard(
             server.url, environment="a-run", directory=directory, every_iters=1, period_s=0.05
         )
-        trainer.state.iteration, trainer.state.epoch = start, start // 4
+        trainer.load_state_dict({"iteration": start, "epoch_length": 4, "max_epochs": trainer_epochs})
+        seen = []
+        trainer.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(trainer.state.iteration))
         with record, board.attach(trainer):
-            trainer.run(range(4), max_iters=4 * trainer_epochs, epoch_length=4)
+            trainer.run(range(4))
+        return seen
 
     server.start()
     run(3, tmp_path)
-    run(5, tmp_path, start=8)  # from the checkpoint of epoch 2: epoch 3 happens again
+    assert run(5, tmp_path, start=8)[0] == 9  # from the checkpoint of epoch 2: epoch 3 happens again
     assert curve(server, "training, recent mean") == [(x, float(x)) for x in range(1, 21)]
     assert [x for x, _ in curve(server, "training, epoch mean")] == [4, 8, 12, 16, 20]
 
@@ -290,3 +296,55 @@ def test_a_value_on_a_device_is_what_it_was_when_it_was_published(server):
     with VisdomBoard(server.url, environment="a-run").attach(trainer):
         trainer.run([0], max_epochs=5)
     assert curve(server, "validation", "x") == [(n, float(n)) for n in range(1, 6)]
+
+
+def test_a_window_that_fails_keeps_no_other_from_the_server(server, caplog):
+    class Broken(TextPane):
+        def content(self):
+            raise ZeroDivisionError
+
+    panes = {("a-run", name): Broken(name) if name == "b" else TextPane(name) for name in "abc"}
+    for pane in panes.values():
+        pane.set("x")
+    server.start()
+    sender = VisdomSender(server.url, lambda: panes, period_s=0.01)
+    sender.start()
+    assert server.wait_for("a-run", "c")
+    panes["a-run", "b"].set("y")
+    panes["a-run", "c"].set("z")
+    sender.close()
+    assert set(server.windows("a-run")) == {"a", "c"}
+    assert server.windows("a-run")["c"]["content"] == "z"
+    assert [record.message for record in caplog.records] == ["the window 'b' of 'a-run' cannot be shown"]
+
+
+def test_what_a_server_says_with_a_refusal_is_passed_on(server, caplog, monkeypatch):
+    find = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *args: find("localhost", *args))
+    server.start()
+    pane = TextPane("a")
+    pane.set("x")
+    sender = VisdomSender(f"http://board.test:{server.port}", lambda: {("a-run", "a"): pane})
+    sender.start()
+    sender.close(10)
+    (record,) = caplog.records
+    assert (
+        "it answers with status 403 (The board does not go by this name: ask for localhost" in record.message
+    )
+
+
+def test_a_run_directory_that_is_damaged_costs_only_what_is_in_it(server, tmp_path, caplog):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "epoch_0001.png").write_bytes(b"no image")
+    server.start()
+    trainer = Engine(lambda engine, batch: engine.state.metrics.update({"val/x": engine.state.epoch}))
+    trainer.load_state_dict({"iteration": 1, "epoch_length": 1, "max_epochs": 3})
+    board = VisdomBoard(server.url, environment="a-run", directory=tmp_path, period_s=0.05)
+    with board.attach(trainer):
+        trainer.run([0])
+    assert curve(server, "validation", "x") == [(2, 2.0), (3, 3.0)]
+    said = [record.message.partition(": ")[2] for record in caplog.records]
+    assert len(said) == 2
+    assert said[0].startswith("metrics.jsonl is not shown (")
+    assert said[1] == "samples is not shown (not a PNG image)"

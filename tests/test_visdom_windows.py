@@ -186,3 +186,45 @@ def test_the_sample_of_the_last_epoch_is_shown_whatever_the_times_of_the_files(t
     windows = RunWindows()
     windows.show_samples(tmp_path)
     assert windows.windows["image/samples"].caption == "epoch_10000"
+
+
+def test_a_name_that_is_no_text_is_made_safe():
+    assert re.fullmatch("[A-Za-z0-9_-]+", safe_name("\ud800"))
+    assert safe_name("\ud800") != safe_name("\udcff")
+
+
+def test_a_text_is_cut_where_it_is_very_long():
+    text = TextPane("run")
+    text.set("x" * 10**7)
+    assert len(text.content()) < 30_000
+
+
+@pytest.mark.parametrize("png", [b"", b"GIF89a" + bytes(40), b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_what_is_no_image_changes_nothing(png):
+    windows = RunWindows()
+    with pytest.raises(ValueError, match=r"not a PNG|0 x 0 pixels"):
+        windows.set_image("samples", png)
+    assert not windows.windows
+
+
+def test_a_pane_is_not_as_high_as_an_image_may_claim_to_be():
+    image = ImagePane("high")
+    image.set(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x10\x00\x00")
+    assert shown(image)["opts"]["height"] == 2000
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+def test_seconds_that_are_none_have_no_bar(value):
+    bars = TimeBars()
+    bars.add(1, {"fetch": value, "compute": 2.0, "lunch": 9.0})
+    assert [(trace["name"], trace["y"]) for trace in shown(bars)["data"]] == [("computing", [2.0])]
+
+
+def test_curves_are_bounded_and_those_that_are_there_go_on():
+    windows = RunWindows()
+    for number in (1, 2):
+        windows.add(epoch(number, **{f"val/{name}": 1.0 for name in range(1000)}))
+    assert windows.is_full
+    assert len(windows.windows) == 300 + 1
+    assert [x for x, _ in windows.windows["299"].traces["validation"].points()] == [10, 20]
+    assert "300 curves at most" in windows.windows["text/left out"].text

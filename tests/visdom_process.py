@@ -18,8 +18,8 @@ from pathlib import Path
 from importlib.util import find_spec
 from ignite_pipeline.board import server as visdom_server
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-static = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(find_spec("visdom").origin).parent / "static"
-visdom_server.serve(static, [int(sys.argv[1])], lambda port: None)
+static = Path(sys.argv[3]) if len(sys.argv) > 3 else Path(find_spec("visdom").origin).parent / "static"
+visdom_server.serve(static, [int(sys.argv[1])], lambda port: None, host=sys.argv[2])
 """
 
 ANSWER = """
@@ -56,8 +56,11 @@ def unused_port() -> int:
 class VisdomProcess:
     """A real Visdom server on a port of its own, begun when `start` is called."""
 
-    def __init__(self, home: Path, *, port: int | None = None, **environment: str) -> None:
-        self.port = port or unused_port()
+    def __init__(
+        self, home: Path, *, port: int | None = None, host: str = "127.0.0.1", **environment: str
+    ) -> None:
+        self.port, self.host = port or unused_port(), host
+        self.log = Path(home) / "visdom.log"
         self.url = f"http://localhost:{self.port}"
         self._environment = {
             **os.environ,
@@ -74,17 +77,16 @@ class VisdomProcess:
         return self._process.pid
 
     def start(self, *static: Path) -> None:
-        command = [sys.executable, "-c", SERVE, str(self.port), *map(str, static)]
-        self._process = subprocess.Popen(
-            command,
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        command = [sys.executable, "-c", SERVE, str(self.port), self.host, *map(str, static)]
+        self.log.parent.mkdir(exist_ok=True)
+        with open(self.log, "w") as log:
+            self._process = subprocess.Popen(
+                command, env=self._environment, stdin=subprocess.PIPE, stdout=log, stderr=log
+            )
+        address = "localhost" if self.host in ("127.0.0.1", "0.0.0.0") else self.host
         for _ in range(600):
             try:
-                socket.create_connection(("localhost", self.port), timeout=1).close()
+                socket.create_connection((address, self.port), timeout=1).close()
                 return
             except OSError:
                 time.sleep(0.05)

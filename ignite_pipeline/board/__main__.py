@@ -5,13 +5,14 @@ python -m ignite_pipeline.board runs/cifar2/*         # these, side by side in t
 """
 
 import argparse
+import glob
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from handlers.errors import UnusableRun
 from handlers.visdom_sender import VisdomSender
-from ignite_pipeline.board.following import RunFollower, follow
+from ignite_pipeline.board.following import follow
 from ignite_pipeline.board.server import PORT, credentials, front_end, is_answering, serve
 from ignite_pipeline.command_line import Parser, exit_on_bad_input, number, say_loudly
 from ignite_pipeline.errors import BadInput
@@ -37,9 +38,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until Ctrl-C."""
-    with exit_on_bad_input(PROG, UnusableRun):
+    with exit_on_bad_input(PROG):
         options = parser().parse_args(argv)
-        given = [RunFollower(Path(name)).directory for name in options.runs]
+        given = [Path(name) for name in options.runs]
+        for directory in given:
+            if not os.path.lexists(directory / "config.json"):
+                raise BadInput(f"{directory}: not a run directory, config.json is missing")
         if is_answering(options.port, options.host):
             raise BadInput(f"--port {options.port} is taken; is a board running already? Give another one")
         username, password = credentials()
@@ -48,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         say_loudly("EVERYBODY IN THE NETWORK CAN CHANGE THIS BOARD: set VISDOM_USERNAME and VISDOM_PASSWORD")
 
     def find() -> Sequence[Path]:
-        return given or sorted(path.parent for path in Path("runs").glob("*/*/config.json"))
+        # Unlike Path.glob, it passes over folders that cannot be read, and finds links that lead nowhere.
+        return given or sorted(Path(path).parent for path in glob.glob("runs/*/*/config.json"))
 
     host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0", "::") else options.host
     url = f"http://{f'[{host}]' if ':' in host else host}:{options.port}"

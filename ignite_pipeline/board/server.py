@@ -23,6 +23,7 @@ from urllib.request import urlopen
 from ignite_pipeline.errors import BadInput
 
 PORT = 8097
+_MOST_BODY_BYTES = 2**27  # room for the largest image that a run shows, in base64
 
 # What Visdom's page needs and its package lacks: package on npm, file in it, place, SHA-256.
 _FILES = """
@@ -157,8 +158,8 @@ def serve(
 ) -> None:
     """Serve the front end in ``static`` on the first of ``ports`` that is free; 0 is any that is.
 
-    ``ready`` is called with the port. The server asks for the `credentials`, if any. `BadInput` is raised if
-    no port is free.
+    ``ready`` is called with the port. The server asks for the `credentials`, if any, and refuses what pages
+    of other origins ask of it. `BadInput` is raised if no port is free.
     """
     username, password = credentials()
     from tornado.httpserver import HTTPServer
@@ -166,6 +167,8 @@ def serve(
     from tornado.netutil import bind_sockets
     from visdom.server import app
     from visdom.utils.server_utils import hash_password
+
+    from ignite_pipeline.board.origin import OwnOriginOnly
 
     for port in ports:
         try:
@@ -185,7 +188,7 @@ def serve(
         }
         application.login_enabled = True
         application.settings["cookie_secret"] = secrets.token_hex()
-    server = HTTPServer(application, max_buffer_size=2**30)
+    server = HTTPServer(OwnOriginOnly(application, host=host), max_buffer_size=_MOST_BODY_BYTES)
     server.add_sockets(sockets)
     ready(port)
     IOLoop.current().start()

@@ -65,9 +65,8 @@ class RunDirectory:
         newest, self._passed_over = find_newest(directory / "checkpoints", run=self.run)
         if newest is None and self._passed_over:  # with neither, it ended before there was one
             reasons = "; ".join(self._passed_over.values())
-            raise UnusableRun(
-                f"{directory / 'checkpoints'}: holds no valid checkpoint to resume from: {reasons}"
-            )
+            folder = directory / "checkpoints"
+            raise UnusableRun(f"{folder}: holds no valid checkpoint to resume from: {reasons}")
         if newest is not None:
             self.checkpoint = load_checkpoint(newest)
             self._require_same_options(newest, config["options"])

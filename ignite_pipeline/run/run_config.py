@@ -21,7 +21,7 @@ _MOST_THREADS = 1024
 
 
 def read_run_config(directory: Path, *, task: str) -> dict[str, Any]:
-    """Return what ``config.json`` says; raise `UnusableRun` if it or the directory is damaged, or no ``task``'s."""
+    """Return what ``config.json`` says; raise `UnusableRun` if anything here is damaged, or of another task."""
     for name in _FILES:
         try:
             require_regular(directory / name)
