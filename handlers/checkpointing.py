@@ -21,7 +21,7 @@ from handlers.checkpoint_files import (
     save_sealed,
     set_aside,
 )
-from handlers.errors import UnusableRun
+from handlers.errors import NotSaved, UnusableRun
 from handlers.files import make_folders, write_whole
 from handlers.model_digest import unwrapped
 from handlers.states import (
@@ -48,7 +48,7 @@ class Checkpoints:
     ``torch.load(weights_only=True)`` read. The newest ``keep`` stay, and the one with the best
     ``metrics[score]`` (the largest, or the smallest with ``maximize=False``; NaN is never best). A save
     that fails, or would hold NaN, is logged; training goes on and the older checkpoints stay. If the last
-    save of a run fails, ``RuntimeError`` is raised at its end.
+    save of a run fails, `NotSaved` is raised at its end.
 
     ``background`` copies the state in the loop and leaves the rest to a thread: it takes the memory of
     a copy. ``config`` is kept in each file, for whoever has nothing but that file; its ``"run"``, if any,
@@ -177,10 +177,10 @@ class Checkpoints:
                 conclude()
 
     def finish(self, engine: Engine) -> None:
-        """Raise ``RuntimeError`` if the last save has failed."""
+        """Raise `NotSaved` if the last save has failed."""
         self.wait()
         if self.failure is not None:
-            raise RuntimeError(self.failure)
+            raise NotSaved(self.failure)
 
     @contextmanager
     def _saving(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ import math
 import os
 import stat
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ def write_whole(
     Whatever fails or is killed on the way, ``path`` holds its old content or all of the new. ``check`` is
     called with the temporary file, and may raise to keep it out.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    if os.path.lexists(temporary) and not temporary.is_file():
-        temporary.unlink()  # to open it might wait for ever
+    names = chain([f".{path.name}.tmp"], (f".{path.name}.{number}.tmp" for number in count(1)))
+    # A folder may be in the way; and to open anything else but a file might wait for ever.
+    temporary = next(place for place in map(path.with_name, names) if _is_free(place))
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
@@ -39,6 +40,10 @@ def write_whole(
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _is_free(path: Path) -> bool:
+    return path.is_file() or not os.path.lexists(path)
 
 
 def make_folders(path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from handlers.errors import UnusableRun
 from handlers.files import read_regular, records_in, sync_folder, write_whole
 
 _LOGGER = logging.getLogger(__name__)
@@ -15,18 +16,19 @@ _LOGGER = logging.getLogger(__name__)
 class LineFile:
     """Append records to the file at ``path``; what cannot be written is kept, and written before the next.
 
-    ``as_record`` tells records from damage (see `handlers.files.records_in`).
+        ``as_record`` tells records from damage (see `handlers.files.records_in`).
 
-    >>> import tempfile
-    >>> from handlers.files import positioned_record
-    >>> directory = tempfile.TemporaryDirectory()
-    >>> lines = LineFile(Path(directory.name) / "lines.jsonl", as_record=positioned_record)
-    >>> lines.add({"iteration": 1})
-    >>> lines.add({"iteration": 2})
-    >>> lines.keep_until(1)
-    >>> lines.read()
-    [{'iteration': 1}]
-    >>> directory.cleanup()
+        >>> import tempfile
+        >>> from handlers.errors import UnusableRun
+    from handlers.files import positioned_record
+        >>> directory = tempfile.TemporaryDirectory()
+        >>> lines = LineFile(Path(directory.name) / "lines.jsonl", as_record=positioned_record)
+        >>> lines.add({"iteration": 1})
+        >>> lines.add({"iteration": 2})
+        >>> lines.keep_until(1)
+        >>> lines.read()
+        [{'iteration': 1}]
+        >>> directory.cleanup()
     """
 
     def __init__(self, path: Path, *, as_record: Callable[[Any], dict[str, Any] | None]) -> None:
@@ -36,16 +38,20 @@ class LineFile:
         self._trouble: str | None = None
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the records in the file."""
-        if not os.path.lexists(self.path):
-            return []
-        return records_in(read_regular(self.path), self.path, as_record=self.as_record)
+        """Return the records in the file; raise `UnusableRun` if it cannot be read."""
+        return records_in(self._content(), self.path, as_record=self.as_record)
+
+    def _content(self) -> bytes:
+        try:
+            return read_regular(self.path) if os.path.lexists(self.path) else b""
+        except OSError as error:
+            raise UnusableRun(f"{self.path}: cannot be read ({error.strerror}); remove it") from error
 
     def keep_until(self, iteration: int) -> None:
         """Drop the records of later iterations, and all that is no record; of that, keep a copy beside it."""
         if not os.path.lexists(self.path):
             return
-        records, whole = self.read(), read_regular(self.path)
+        records, whole = self.read(), self._content()
         complete = [line for line in whole.split(b"\n")[:-1] if line]
         if len(records) < len(complete):  # else there is at most a last line that was cut off
             self._try(lambda: write_whole(self._damaged(), lambda path: path.write_bytes(whole)))

@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from handlers import Checkpoints, RunRecord, load_newest, model_sha256
+from handlers.files import read_metrics
 
 
 @pytest.fixture
@@ -61,6 +62,10 @@ def train(disk, *, full_at, free_at, epochs):
     return digests
 
 
+def untimed_lines(directory):
+    return [(line["kind"], line["iteration"]) for line in read_metrics(directory)]
+
+
 def restored(disk):
     saved = load_newest(disk / "run" / "checkpoints")
     model = nn.Linear(100, 1000)
@@ -73,6 +78,7 @@ def test_training_goes_on_and_the_next_save_succeeds(small_disk, caplog):
     assert caplog.text.count("was not saved ([Errno 28] No space left on device)") == 2
     assert len(set(digests.values())) == 7
     assert restored(small_disk) == (30, digests[30])
+    assert untimed_lines(small_disk / "run") == [("epoch", 5 * epoch) for epoch in range(1, 7)]
     assert not list(small_disk.rglob("*.tmp"))
 
 
@@ -81,3 +87,49 @@ def test_the_last_good_checkpoint_loads_and_the_run_says_that_its_end_is_not_sav
         train(small_disk, full_at=3, free_at=None, epochs=5)
     assert restored(small_disk)[0] == 10
     assert not list(small_disk.rglob("*.tmp"))
+
+
+def test_no_checkpoint_stands_without_its_lines(small_disk):
+    disk = small_disk / "run"
+    disk.mkdir()
+    record = RunRecord(disk, report=False)
+    trainer = Engine(lambda engine, batch: None)
+    trainer.logger.disabled = True
+    record.attach(trainer)
+    Checkpoints(disk / "checkpoints", {}, before=record.sync).attach(trainer)
+    hidden = disk / "metrics.jsonl.hidden"
+    for event, there, elsewhere in (
+        (Events.EPOCH_STARTED(once=2), disk / "metrics.jsonl", hidden),
+        (Events.EPOCH_STARTED(once=4), hidden, disk / "metrics.jsonl"),
+    ):
+        trainer.add_event_handler(event, swap, there, elsewhere)
+    saved = {}
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED,
+        lambda: saved.update({trainer.state.epoch: load_newest(disk / "checkpoints")["engine"]["iteration"]}),
+    )
+    trainer.run([0] * 5, max_epochs=5)
+    assert saved == {1: 5, 2: 5, 3: 5, 4: 20, 5: 25}
+    assert untimed_lines(disk) == [("epoch", 5 * epoch) for epoch in range(1, 6)]
+
+
+def swap(there, elsewhere):
+    """Put a folder where the file was, or the file back."""
+    if elsewhere.is_dir():
+        elsewhere.rmdir()
+        there.rename(elsewhere)
+    else:
+        there.rename(elsewhere)
+        there.mkdir()
+
+
+def test_a_full_disk_is_called_so_and_no_older_checkpoints_are_made_up(small_disk, caplog):
+    model = nn.Linear(1000, 1000)  # more than there is room for
+    trainer = Engine(lambda engine, batch: None)
+    trainer.logger.disabled = True
+    Checkpoints(small_disk / "checkpoints", {"model": model}).attach(trainer)
+    with pytest.raises(
+        RuntimeError, match=r"\[Errno 28\] No space left on device\); there is none before it"
+    ):
+        trainer.run([0])
+    assert "enforce fail" not in caplog.text

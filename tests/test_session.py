@@ -160,8 +160,14 @@ def test_samples_that_cannot_be_read_are_replaced_by_position_if_one_asks_for_it
     class WithRotten(Recipe):
         data = Rotten
 
-    with pytest.raises(RuntimeError, match=r"sample 30? of the data set: OSError: rotten"):
-        WithRotten()(tmp_path / "stopped")
+    for workers in ("0", "1"):
+        with pytest.raises(SystemExit) as ended:
+            WithRotten()(tmp_path / workers, "--num-workers", workers)
+        assert ended.value.code == 2
+        assert re.fullmatch(
+            r".*error: sample 30? of the data set: OSError: rotten; mend it, or --on-bad-sample skip\n",
+            capsys.readouterr().err,
+        )
     assert_exact(WithRotten, tmp_path, "--on-bad-sample", "skip")
     words = "2 samples could not be read, and others stood in for them: 3, 30"
     assert capsys.readouterr().err.count(words) == 5

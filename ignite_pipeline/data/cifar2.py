@@ -87,6 +87,9 @@ def cifar2(
 
 
 def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSplits:
+    for path in (root / CIFAR10.base_folder).glob("*"):
+        if path.exists() and not path.is_file():  # torchvision would open it, and might wait for ever
+            raise BadInput(f"{path}: not a regular file; remove it")
     try:
         splits = [CIFAR10(root, train=train) for train in (True, False)]
     except RuntimeError as error:  # torchvision has compared digests
@@ -146,6 +149,10 @@ def _read_tree(
         unreadable=unreadable,
     )
     targets = [target for path, target in target_of.items() if path not in (unreadable or {})]
+    for target, name in enumerate(classes):
+        if target not in targets:
+            reason = next(reason for path, reason in (unreadable or {}).items() if target_of[path] == target)
+            raise BadInput(f"{root / name}: no image of the class can be read ({reason})")
     return ImageTensors(images, torch.tensor(targets)), len(resized)
 
 

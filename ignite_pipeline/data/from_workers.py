@@ -47,8 +47,6 @@ def batches_from_workers(
         failure = _failure(error, keyed, num_workers, workers)
         if otherwise is None:
             raise failure from error
-        for worker in workers:
-            worker.kill()
         batches, rest = None, otherwise(given, failure)
     yield from rest
 

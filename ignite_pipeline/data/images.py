@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
+from ignite_pipeline.command_line import say
 from ignite_pipeline.errors import BadInput
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
@@ -123,8 +124,17 @@ def entries(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the images of a folder in the order of their names; raise `BadInput` if there is none."""
-    files = sorted(path for path in entries(folder) if path.suffix.lower() in IMG_EXTENSIONS)
+    """Return the images of a folder in the order of their names; raise `BadInput` if there is none.
+
+    What is called like one and is no file, such as a FIFO, is said and left out.
+    """
+    files = []
+    for path in sorted(entries(folder)):
+        if path.suffix.lower() in IMG_EXTENSIONS:
+            if path.exists() and not path.is_file():
+                say(f"{path}: not a regular file, left out")
+            else:
+                files.append(path)
     if not files:
         raise BadInput(f"{folder}: holds no image ({', '.join(IMG_EXTENSIONS)})")
     return files
@@ -142,6 +152,8 @@ def read_image(path: Path) -> Image.Image:
     integers of 32 bits.
     """
     try:
+        if path.exists() and not path.is_file():  # to open it might wait for ever
+            raise ValueError("not a regular file")
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
             return _as_rgb(image)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
 
 from ignite_pipeline.data.position_sampler import BatchKey
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.seeding import (
     BATCH_STREAM,
     COLLATE_STREAM,
@@ -25,6 +26,10 @@ Collate = Callable[[list[Any]], Any]
 
 class BadSample(RuntimeError):
     """A data set failed at an index, which the message names."""
+
+
+class UnreadableSample(BadSample):
+    """It failed for what it has read, a file, say, and not for a defect of its own."""
 
 
 class PositionKeyed(Dataset[Any]):
@@ -112,7 +117,7 @@ class PositionKeyed(Dataset[Any]):
             with self._drawing_from(BATCH_STREAM, key.iteration, key.replica):
                 batch = self.dataset.__getitems__(key.indices)  # type: ignore[attr-defined]
         except Exception as error:
-            raise BadSample(f"one of samples {key.indices} of the data set: {_in_words(error)}") from error
+            raise _bad_sample(f"one of samples {key.indices}", error) from error
         return self._collated(batch, key) if isinstance(batch, list) else batch
 
     def _collated(self, samples: list[Any], key: BatchKey) -> Any:
@@ -131,7 +136,7 @@ class PositionKeyed(Dataset[Any]):
             except Exception as error:
                 attempt += 1
                 if self._bad is None or attempt == _ATTEMPTS:
-                    raise BadSample(f"sample {index} of the data set: {_in_words(error)}") from error
+                    raise _bad_sample(f"sample {index}", error) from error
                 self._bad[index] = 1
                 index = position_seed(self.seed, REPLACE_STREAM, epoch, position, attempt) % len(self._bad)
 
@@ -147,8 +152,9 @@ def takes_batches(dataset: Dataset[Any]) -> bool:
     return hasattr(_innermost(dataset), "__getitems__")
 
 
-def _in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _bad_sample(which: str, error: Exception) -> BadSample:
+    kind = UnreadableSample if isinstance(error, OSError | BadInput) else BadSample
+    return kind(f"{which} of the data set: {type(error).__name__}: {error}")
 
 
 def _innermost(dataset: Dataset[Any]) -> Dataset[Any]:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Collection, Sequence
 
-from handlers.errors import UnusableRun
+from handlers.errors import NotSaved, UnusableRun
 from handlers.signals import raising_on_signals
 from ignite_pipeline.command_line import Parser, exit_on_bad_input
 from ignite_pipeline.run.options import add_run_options, parse_options
@@ -26,14 +26,14 @@ def launch(
     recipe's. ``resumable`` names the options of the recipe that may be given anew when a run is resumed.
 
     It returns when the run is done. ``SystemExit`` is raised with status 2, after one line on standard error,
-    for `BadInput` and `UnusableRun`, and with 128 and the signal's number after a signal of
+    for `BadInput`, `UnusableRun` and `NotSaved`, and with 128 and the signal's number after a signal of
     `handlers.signals.ENDING`, once the run is saved. Any other exception is a defect and goes through.
     """
     parser = copy.deepcopy(parser)
     add_run_options(parser)
     if unknown := set(resumable) - {action.dest for action in parser._actions}:
         raise ValueError(f"resumable must name options of the recipe, got {', '.join(sorted(unknown))}")
-    with exit_on_bad_input(parser.prog, UnusableRun), raising_on_signals():
+    with exit_on_bad_input(parser.prog, NotSaved, UnusableRun), raising_on_signals():
         require_single_process()
         options = parse_options(parser, argv, task=task, resumable=resumable)
         with Run(task, options, recipe=train, resumable=resumable) as run:

@@ -21,10 +21,12 @@ _MOST_THREADS = 1024
 
 
 def read_run_config(directory: Path, *, task: str) -> dict[str, Any]:
-    """Return what ``config.json`` says; raise `UnusableRun` if anything here is damaged, or of another task."""
+    """Return what ``config.json`` says; raise `UnusableRun` for what is damaged, or of another task."""
     for name in _FILES:
         try:
             require_regular(directory / name)
+            with open(directory / name, "rb") as file:
+                file.read(1)
         except FileNotFoundError:
             continue
         except OSError as error:

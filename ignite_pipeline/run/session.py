@@ -34,7 +34,7 @@ from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader
 from ignite_pipeline.data.own_randomness import keeps_random_state
-from ignite_pipeline.data.position_keyed import takes_batches
+from ignite_pipeline.data.position_keyed import UnreadableSample, takes_batches
 from ignite_pipeline.devices import resolve_device, resolve_precision, to_device
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
@@ -317,6 +317,10 @@ class Run:
                 with closing(unsaved), record, board, stop.interrupting():
                     if trainer.state.iteration < iterations:
                         run_until(iterations, trainer, loader)
+            except UnreadableSample as error:
+                words = str(error).strip().splitlines()[-1]  # above it, a worker's has the traceback
+                reason = words.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
+                raise BadInput(f"{reason}; mend it, or --on-bad-sample skip") from error
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

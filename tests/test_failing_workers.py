@@ -1,0 +1,135 @@
+"""Workers that cannot start, die, or cannot hand over what they have loaded."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from ignite.engine import Engine
+from torch.utils.data import Dataset, default_collate, get_worker_info
+
+from ignite_pipeline.data.loading import endless_loader
+from ignite_pipeline.data.worker_process import WorkersFailed
+from ignite_pipeline.run.auto_workers import AutoWorkers
+
+
+class Samples(Dataset):
+    """Numbers that take a while to load; in a worker, ``fail`` is called for that of ``at``."""
+
+    def __init__(self, fail=lambda: None, at=30):
+        self.fail, self.at = fail, at
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        time.sleep(0.002)
+        if index == self.at and get_worker_info():
+            self.fail()
+        return torch.tensor([index])
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave():
+    os._exit(3)
+
+
+class Unsendable:
+    """Goes into no other process."""
+
+    def __init__(self, batch):
+        self.batch, self.lock = batch, threading.Lock()
+
+
+def unsendable(samples):
+    return Unsendable(default_collate(samples))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"dataset": Samples(die)}, r"a worker died while samples \[.*30.*\] were loaded \(SIGKILL\)"),
+        (
+            {"dataset": Samples(leave)},
+            r"a worker died while samples \[.*30.*\] were loaded \(exit status 3\)",
+        ),
+        (
+            {"dataset": Samples(), "collate_fn": unsendable},
+            r"could not hand over a batch \(TypeError: cannot pickle '_thread.lock' object\)",
+        ),
+        (
+            {"dataset": Samples(threading.Lock()), "multiprocessing_context": "spawn"},
+            r"2 workers could not be started \(.*pickle",
+        ),
+    ],
+)
+def test_what_has_become_of_workers_is_said(options, said):
+    loader = endless_loader(batch_size=4, seed=0, num_workers=2, **options)
+    with pytest.raises(WorkersFailed, match=said + ".*; load without workers: --num-workers 0"):
+        for _, _ in zip(range(30), loader, strict=False):
+            pass
+
+
+def test_an_error_of_the_data_is_that_of_the_data():
+    def collate(samples):
+        raise LookupError("no such thing")
+
+    loader = endless_loader(Samples(), batch_size=4, seed=0, num_workers=1, collate_fn=collate)
+    with pytest.raises(LookupError, match="no such thing"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("fail", [die, leave])
+def test_where_auto_has_tried_workers_that_fail_training_goes_on_without(fail):
+    seen, decisions = [], []
+
+    def make_loader(num_workers, start_iteration=0):
+        return endless_loader(
+            Samples(fail), batch_size=4, seed=0, num_workers=num_workers, start_iteration=start_iteration
+        )
+
+    trainer = Engine(lambda engine, batch: seen.append(batch.flatten().tolist()))
+    workers = AutoWorkers(
+        make_loader,
+        iterations=10_000,
+        max_workers=2,
+        window_s=0.05,
+        on_decision=lambda count, reason: decisions.append((count, reason)),
+    )
+    workers.attach(trainer)
+    trainer.run(make_loader(0), max_epochs=20, epoch_length=10)
+    expected = [batch.flatten().tolist() for _, batch in zip(range(200), make_loader(0), strict=False)]
+    assert seen == expected
+    assert decisions[-1][0] == 0
+    assert "a worker died" in decisions[-1][1]
+
+
+SMALL_SHM = """
+mount -t tmpfs -o size={size} tmpfs /dev/shm || exit 77
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [("4k", "2 workers could not be started"), ("300k", "a worker could not hand over a batch")],
+)
+def test_a_dev_shm_that_is_too_small_ends_a_run_with_the_reason(image_tree, tmp_path, size, said):
+    script = [sys.executable, "scripts/run_cifar2.py", "--data-root", image_tree, "--batch-size", "16"]
+    options = ["--num-workers", "2", "--visdom", "off", "--output", tmp_path / "run"]
+    command = ["unshare", "-m", "bash", "-c", SMALL_SHM.format(size=size), "bash", *script, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"no file system may be mounted here: {done.stderr.strip()}")
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert f"error: {said} (" in line
+    assert "No space left on device" in line
+    assert "give /dev/shm more memory" in line
