@@ -235,7 +235,7 @@ class Checkpoints:
 
     def _fail(self, path: Path, error: Exception) -> None:
         before = "there is none before it" if self._saved_at is None else "the checkpoints before it are kept"
-        self.failure = f"{path} was not saved ({error}); {before}"
+        self.failure = f"{path} was not saved ({str(error) or type(error).__name__}); {before}"
         _LOGGER.warning(self.failure)
 
     def _path(self, iteration: int) -> Path:

@@ -141,7 +141,7 @@ class RunRecord:
         try:
             write()
         except Exception as error:  # a record must not end a run
-            _LOGGER.warning("%s: not recorded (%s)", self.directory, error)
+            _LOGGER.warning("%s: not recorded (%s)", self.directory, str(error) or type(error).__name__)
 
     def __enter__(self) -> "RunRecord":
         return self

@@ -1,5 +1,7 @@
 import hashlib
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from torchvision.datasets import CIFAR10
 
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
+from ignite_pipeline.errors import BadInput
 
 from conftest import write_tree
 
@@ -91,6 +94,35 @@ def test_files_that_are_no_images_are_left_out(tmp_path):
     root = write_tree(tmp_path, {"train": 2, "val": 2})
     (root / "train" / "bird" / "Thumbs.db").write_bytes(b"x")
     assert len(cifar2(root).train) == 4
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_called_like_an_image_and_is_no_file_is_named_and_left_out(tmp_path, capsys, make):
+    write_tree(tmp_path, {"train": 4, "val": 2})
+    make(tmp_path / "train" / "bird" / "odd.jpg")
+    assert len(cifar2(tmp_path).train) == 8
+    assert (
+        f"{tmp_path / 'train' / 'bird' / 'odd.jpg'}: not a regular file, left out" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_class_without_a_readable_image_is_refused(tmp_path, split):
+    write_tree(tmp_path, {"train": 4, "val": 2})
+    for path in (tmp_path / split / "bird").iterdir():
+        path.write_bytes(b"rotten")
+    with pytest.raises(
+        BadInput, match=rf"{split}/bird: no image of the class can be read \(.*not a readable"
+    ):
+        cifar2(tmp_path, skip_bad=True)
+
+
+def test_a_fifo_among_torchvisions_files_is_refused(cifar10_root):
+    batch = cifar10_root / "cifar-10-batches-py" / "data_batch_1"
+    batch.unlink()
+    os.mkfifo(batch)
+    with pytest.raises(BadInput, match="data_batch_1: not a regular file"):
+        cifar2(cifar10_root)
 
 
 def test_without_a_network_auto_draws_and_says_so(tmp_path, monkeypatch, no_network):

@@ -1,9 +1,11 @@
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
 
-from ignite_pipeline.data.images import ImageTensors, read_image, stack_images
+from ignite_pipeline.data.images import ImageTensors, UnreadableImage, read_image, stack_images
 
 
 def test_a_batch_is_the_samples_stacked():
@@ -79,6 +81,12 @@ def test_a_damaged_file_is_named(tmp_path, damage, suffix):
     bad.write_bytes(good.read_bytes()[:600] if damage == "cut" else damage)
     with pytest.raises(ValueError, match=f"bad{suffix}: not a readable image .* replace or remove it"):
         stack_images([good, bad], read_image)
+
+
+def test_what_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "odd.png")
+    with pytest.raises(UnreadableImage, match=r"odd\.png: not a readable image \(not a regular file\)"):
+        read_image(tmp_path / "odd.png")
 
 
 def test_beyond_the_limit_images_lie_in_a_file(tmp_path, monkeypatch):

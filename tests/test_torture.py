@@ -8,9 +8,12 @@ import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from handlers import load_newest
 
 import run_cifar2
 import run_pix2pix
@@ -83,7 +86,7 @@ class Torture:
         process = self.start()
         self.wait_for_a_moment(process)
         alive = process.poll() is None
-        process.send_signal(number)
+        self.send(process, number)
         _, error = process.communicate(timeout=120)
         if process.returncode == 0:
             self.compare()
@@ -92,6 +95,9 @@ class Torture:
         assert alive, error
         self.hits += 1
         self.after(process.returncode, error)
+
+    def send(self, process: subprocess.Popen[str], number: signal.Signals) -> None:
+        process.send_signal(number)
 
     def after(self, returncode: int, error: str) -> None:
         assert returncode == -signal.SIGKILL, error
@@ -108,13 +114,33 @@ class Torture:
 
 
 class Terminations(Torture):
-    """SIGTERM, which is answered in good order from the moment that training begins."""
+    """Signals that are answered in good order, once the modules are imported; some to all processes."""
+
+    def start(self) -> subprocess.Popen[str]:
+        (self.directory / "summary.json").unlink(missing_ok=True)
+        return super().start()
+
+    def send(self, process: subprocess.Popen[str], number: signal.Signals) -> None:
+        self.number = self.rng.choice([number, signal.SIGHUP, signal.SIGUSR1])
+        if self.rng.random() < 0.5:
+            workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, check=False)
+            for worker in map(int, workers.stdout.split()):
+                with suppress(ProcessLookupError):
+                    os.kill(worker, self.number)
+            time.sleep(self.rng.uniform(0, 0.2))
+        process.send_signal(self.number)
 
     def after(self, returncode: int, error: str) -> None:
-        if returncode != -signal.SIGTERM:  # that is a leg that had not begun to train
-            assert returncode == 143, error
-            assert "Traceback" not in error
-            assert summary(self.directory)["status"] == "interrupted"
+        if returncode == -self.number:
+            return  # it had not yet imported its modules
+        assert returncode == 128 + self.number, error
+        assert "Traceback" not in error
+        if (self.directory / "summary.json").exists():  # else it had not begun to train
+            ended = summary(self.directory)
+            assert ended["status"] in ("interrupted", "completed")
+            newest = load_newest(self.directory / "checkpoints")["engine"]["iteration"]
+            assert ended["saved_iteration"] == newest
+            assert ended["iterations"] == newest
 
 
 @pytest.mark.parametrize(
