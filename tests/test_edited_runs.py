@@ -167,10 +167,12 @@ def test_what_is_no_file_is_refused_by_name(run, capsys, name, make):
     assert name in refused(run, capsys)
 
 
-def test_checkpoints_that_are_a_file_are_refused(run, capsys):
-    shutil.rmtree(run / "checkpoints")
-    (run / "checkpoints").write_text("?")
-    assert "checkpoints: is not a folder" in refused(run, capsys)
+@pytest.mark.parametrize("make", [Path.touch, fifo, endless, loop, lambda path: path.symlink_to("nowhere")])
+@pytest.mark.parametrize("name", ["checkpoints", "samples"])
+def test_what_is_no_folder_is_refused_by_name(run, capsys, name, make):
+    shutil.rmtree(run / name, ignore_errors=True)
+    make(run / name)
+    assert f"{name}: is not a folder" in refused(run, capsys)
 
 
 NO_RECORDS = [

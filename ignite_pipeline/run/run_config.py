@@ -1,5 +1,6 @@
 """What must be in a run directory for the run to go on, told apart from what somebody has made of it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,22 @@ _SHAPES: dict[str, type] = {
     "sessions": list,
 }
 _FILES = ("config.json", "metrics.jsonl", "non_finite.jsonl", "summary.json", "report.png")
+_FOLDERS = ("checkpoints", "samples")
 _MOST_THREADS = 1024
 
 
 def read_run_config(directory: Path, *, task: str) -> dict[str, Any]:
     """Return what ``config.json`` says; raise `UnusableRun` for what is damaged, or of another task."""
-    for name in _FILES:
+    for path in filter(os.path.lexists, map(directory.joinpath, _FILES)):
         try:
-            require_regular(directory / name)
-            with open(directory / name, "rb") as file:
+            require_regular(path)
+            with open(path, "rb") as file:
                 file.read(1)
-        except FileNotFoundError:
-            continue
         except OSError as error:
-            raise UnusableRun(f"{directory / name}: cannot be used ({error.strerror}); remove it") from None
-    folder = directory / "checkpoints"
-    if folder.exists() and not folder.is_dir():
-        raise UnusableRun(f"{folder}: is not a folder; remove it")
+            raise UnusableRun(f"{path}: cannot be used ({error.strerror}); remove it") from None
+    for path in filter(os.path.lexists, map(directory.joinpath, _FOLDERS)):
+        if not path.is_dir():
+            raise UnusableRun(f"{path}: is not a folder; remove it")
     config = read_config(directory)
     if config.get("task") != task:
         raise UnusableRun(f"{directory}: config.json is not that of a {task} run")
