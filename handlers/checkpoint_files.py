@@ -113,16 +113,18 @@ def find_newest(directory: Path, *, run: str | None = None) -> tuple[Path | None
     for path in sorted(directory.glob("*.pt")):
         try:
             content = load_checkpoint(path, lazily=True)
-            require_of_run(content, path, run=run)
+            require_own(content, path, run=run)
             iterations[path] = content["engine"]["iteration"]
         except UnusableRun as error:
             passed_over[path] = str(error)
     return max(iterations, key=iterations.__getitem__, default=None), passed_over
 
 
-def require_of_run(content: Mapping[str, Any], path: Path, *, run: str | None) -> None:
-    """Raise `UnusableRun` for a checkpoint of another run."""
-    config = content.get("config")
+def require_own(content: Mapping[str, Any], path: Path, *, run: str | None) -> None:
+    """Raise `UnusableRun` for a checkpoint of another run, or one that is called like another iteration's."""
+    config, iteration = content.get("config"), content["engine"]["iteration"]
+    if NAME.fullmatch(path.name) and path.name != checkpoint_path(path.parent, iteration).name:
+        raise UnusableRun(f"{path}: holds iteration {iteration}, not that of its name")
     if run is not None and (not isinstance(config, dict) or config.get("run") != run):
         raise UnusableRun(f"{path}: a checkpoint of another run")
 

@@ -17,7 +17,7 @@ from handlers.checkpoint_files import (
     NAME,
     checkpoint_path,
     load_checkpoint,
-    require_of_run,
+    require_own,
     save_sealed,
     set_aside,
 )
@@ -125,7 +125,7 @@ class Checkpoints:
     def _refuse_or_set_aside(self, path: Path) -> None:
         try:
             content = load_checkpoint(path, lazily=True)
-            require_of_run(content, path, run=self.config.get("run"))
+            require_own(content, path, run=self.config.get("run"))
         except UnusableRun:
             set_aside(path)
             return

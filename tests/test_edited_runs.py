@@ -240,6 +240,15 @@ def test_a_checkpoint_of_another_run_is_named_and_passed_over(run, capsys, expec
     assert outcome(run) == expected
 
 
+def test_a_checkpoint_that_is_called_like_another_is_passed_over(run, capsys, expected):
+    shutil.copy(
+        run / "checkpoints" / "checkpoint_00000069.pt", run / "checkpoints" / "checkpoint_00000080.pt"
+    )
+    said = resume(run, capsys)
+    assert "checkpoint_00000080.pt: holds iteration 69, not that of its name; passed over, now" in said
+    assert outcome(run) == expected
+
+
 @pytest.mark.parametrize(
     "content", [{}, [], {"engine": {"iteration": "80"}}, {"engine": {"iteration": 80}, "config": {"run": []}}]
 )

@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
-from ignite_pipeline.data.loading import endless_loader
+from ignite_pipeline.data.loading import endless_loader, evaluation_loader
 from ignite_pipeline.data.worker_process import WorkersFailed
 from ignite_pipeline.run.auto_workers import AutoWorkers
 
@@ -27,7 +27,7 @@ class Samples(Dataset):
         return 40
 
     def __getitem__(self, index):
-        time.sleep(0.002)
+        time.sleep(0.001)
         if index == self.at and get_worker_info():
             self.fail()
         return torch.tensor([index])
@@ -75,6 +75,32 @@ def test_what_has_become_of_workers_is_said(options, said):
     with pytest.raises(WorkersFailed, match=said + ".*; load without workers: --num-workers 0"):
         for _, _ in zip(range(30), loader, strict=False):
             pass
+
+
+def test_what_has_become_of_workers_is_said_of_an_evaluation_too():
+    loader = evaluation_loader(Samples(), batch_size=4, num_workers=2, collate_fn=unsendable)
+    with pytest.raises(WorkersFailed, match="could not hand over a batch"):
+        list(loader)
+
+
+def test_a_worker_that_dies_while_another_loader_is_asked_is_noticed_when_it_is_asked():
+    dead = torch.zeros(1).share_memory_()
+
+    def die_later():
+        time.sleep(0.5)
+        dead.fill_(1)
+        die()
+
+    training = iter(
+        endless_loader(Samples(die_later), batch_size=1, seed=0, num_workers=1, prefetch_factor=40)
+    )
+    next(training)
+    while not dead:
+        time.sleep(0.01)
+    for _ in range(3):
+        assert len(list(evaluation_loader(Samples(), batch_size=20, num_workers=1))) == 2
+    with pytest.raises(WorkersFailed, match="a worker died"):
+        list(zip(range(40), training, strict=False))
 
 
 def test_an_error_of_the_data_is_that_of_the_data():

@@ -15,6 +15,7 @@ from ignite_pipeline.data.worker_process import WorkersFailed, end_workers_at_ex
 # What goes on after so many batches, instead of workers that have failed for that reason.
 Otherwise = Callable[[int, Exception], Iterable[Any]]
 _TO_END_S = 0.2
+_LACK_OF_MEMORY = ("shared memory", "No space left", "unable to resize file", "SIGBUS")
 
 
 def batches_from_workers(
@@ -34,7 +35,7 @@ def batches_from_workers(
         before = multiprocessing.active_children()
         batches = begin()
         workers = [process for process in multiprocessing.active_children() if process not in before]
-        children.watch()
+        children.watch(workers)
         while True:
             batch = children.ask(batches)
             given += 1
@@ -48,6 +49,8 @@ def batches_from_workers(
         if otherwise is None:
             raise failure from error
         batches, rest = None, otherwise(given, failure)
+    finally:
+        children.leave()
     yield from rest
 
 
@@ -58,7 +61,7 @@ def _failure(
     ends = _ends(workers)
     lines = str(error).strip().splitlines() or [type(error).__name__]
     reason = keyed.reason or (ends or lines)[-1]  # the lines before are a worker's traceback
-    lacks_memory = any(word in reason for word in ("shared memory", "No space left", "SIGBUS"))
+    lacks_memory = any(word in reason for word in _LACK_OF_MEMORY)
     if not workers:
         what = f"{num_workers} workers could not be started"
     elif keyed.reason or lacks_memory:
@@ -79,36 +82,47 @@ def _ends(workers: Sequence[BaseProcess]) -> list[str]:
 
 
 class _Children:
-    """Let torch's handler raise for a worker that has died while a batch is asked for, and at no other time.
+    """Let the death of a worker be an error while a batch is asked for, and at no other time.
 
-    It would else raise inside a step, whose state is no place to stop at.
+    torch's own handler raises at once, for the workers of any loader: inside a step, whose state is no place
+    to stop at, or in the midst of an evaluation.
     """
 
     def __init__(self) -> None:
-        self._raise: Any = None
+        self.workers: Sequence[BaseProcess] = ()
+        self._before: Any = None
         self._is_asked = self._has_missed = False
 
-    def watch(self) -> None:
+    def watch(self, workers: Sequence[BaseProcess]) -> None:
         """Take the place of torch's handler."""
+        self.workers = workers
         if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-            handler = signal.getsignal(signal.SIGCHLD)
-            instead = getattr(handler, "__self__", None)
-            self._raise = instead._raise if isinstance(instead, _Children) else handler
-            signal.signal(signal.SIGCHLD, self._handle)
+            before = signal.signal(signal.SIGCHLD, self._handle)
+            is_torchs = getattr(before, "__module__", "").startswith("torch.")
+            self._before = signal.SIG_DFL if is_torchs else before
+
+    def leave(self) -> None:
+        """Put back the handler that was there before torch's."""
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if self._before is not None and in_main_thread and signal.getsignal(signal.SIGCHLD) == self._handle:
+            signal.signal(signal.SIGCHLD, self._before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._is_asked and callable(self._raise):
-            self._raise(number, frame)
-        else:
-            self._has_missed = True
+        self._has_missed = True
+        if self._is_asked:
+            self._look()
+
+    def _look(self) -> None:
+        self._has_missed = False
+        if any(worker.exitcode for worker in self.workers):
+            raise ChildProcessError("a worker has ended")
 
     def ask(self, batches: Iterator[Any]) -> Any:
         """Return the next batch."""
         self._is_asked = True
         try:
             if self._has_missed:
-                self._has_missed = False
-                self._handle(signal.SIGCHLD, None)
+                self._look()
             return next(batches)
         finally:
             self._is_asked = False

@@ -17,20 +17,14 @@ from ignite_pipeline.data.worker_process import begin_work
 from ignite_pipeline.seeding import EVALUATION_STREAM, position_seed
 
 
-class EndlessLoader(DataLoader[Any]):
-    """A DataLoader over a `PositionKeyed` data set: it knows where in a run it begins.
+class _Loader(DataLoader[Any]):
+    """A DataLoader over a `PositionKeyed` data set that says what has become of its workers.
 
     ``otherwise``, if set, is what goes on after so many batches, where workers have failed.
     """
 
     dataset: PositionKeyed
-    batch_sampler: PositionSampler  # type: ignore[assignment]  # torch's stubs want lists
     otherwise: Otherwise | None = None
-
-    @property
-    def start_iteration(self) -> int:
-        """The iteration after which its first batch comes; an engine must start with it there."""
-        return self.batch_sampler.start_iteration
 
     def __iter__(self) -> Any:
         begin = super().__iter__
@@ -39,6 +33,17 @@ class EndlessLoader(DataLoader[Any]):
         return batches_from_workers(
             begin, self.dataset, num_workers=self.num_workers, otherwise=self.otherwise
         )
+
+
+class EndlessLoader(_Loader):
+    """The endless loader of a run: it knows where in the run it begins."""
+
+    batch_sampler: PositionSampler  # type: ignore[assignment]  # torch's stubs want lists
+
+    @property
+    def start_iteration(self) -> int:
+        """The iteration after which its first batch comes; an engine must start with it there."""
+        return self.batch_sampler.start_iteration
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -132,7 +137,7 @@ def evaluation_loader(
     size = len(dataset)  # type: ignore[arg-type]
     batches = [range(first, min(first + batch_size, size)) for first in range(0, size, batch_size)]
     keys = [BatchKey(number, 0, 0, list(indices)) for number, indices in enumerate(batches, start=1)]
-    return DataLoader(
+    return _Loader(
         keyed,
         batch_sampler=cast(Any, keys),
         collate_fn=_as_it_is,

@@ -153,25 +153,10 @@ class RunDirectory:
             "num_workers": options.num_workers,
             **where,
         }
-        if self.resumed:
-            before = read_run_config(self.path, task=self.task)
-            _require_same_data(self.path, before["dataset"], dataset)
-            if other := differences((before["sessions"] or [{}])[-1], where):
-                say(f"{'; '.join(other)}: bits may differ from here on")
-            for path, reason in self._passed_over.items():
-                aside = set_aside(path) if NAME.fullmatch(path.name) else None
-                say(f"{reason}; passed over{f', now {aside.name}' if aside else ''}")
-            changed = [
-                flag(name)
-                for name, value in kept.items()
-                if name not in {*RESUMABLE, "output"} and value != before["options"].get(name)
-            ]
-            if changed and dataset.get("sha256") is None:
-                say(f"{', '.join(changed)} changed, and the data has no sha256: it is taken to be the same")
-            sessions = [*before["sessions"], session]
-            update_config(self.path, {**before, **config, "sessions": sessions})
-            return
         try:
+            if self.resumed:
+                self._go_on(config, session, where)
+                return
             lock_run(self.path)
             create_run(
                 self.path,
@@ -187,7 +172,26 @@ class RunDirectory:
                 },
             )
         except OSError as error:
-            raise BadInput(f"--output {self.path} cannot be written: {error.strerror or error}") from error
+            option = "--resume" if self.resumed else "--output"
+            raise BadInput(f"{option} {self.path} cannot be written: {error.strerror or error}") from error
+
+    def _go_on(self, config: Mapping[str, Any], session: Mapping[str, Any], where: Mapping[str, Any]) -> None:
+        before = read_run_config(self.path, task=self.task)
+        dataset = config["dataset"]
+        _require_same_data(self.path, before["dataset"], dataset)
+        update_config(self.path, {**before, **config, "sessions": [*before["sessions"], session]})
+        if other := differences((before["sessions"] or [{}])[-1], where):
+            say(f"{'; '.join(other)}: bits may differ from here on")
+        for path, reason in self._passed_over.items():
+            aside = set_aside(path) if NAME.fullmatch(path.name) else None
+            say(f"{reason}; passed over{f', now {aside.name}' if aside else ''}")
+        changed = [
+            flag(name)
+            for name, value in config["options"].items()
+            if name not in {*RESUMABLE, "output"} and value != before["options"].get(name)
+        ]
+        if changed and dataset.get("sha256") is None:
+            say(f"{', '.join(changed)} changed, and the data has no sha256: it is taken to be the same")
 
     def note(self, name: str, value: Any) -> None:
         """Add an entry to ``config.json``; if that cannot be done, it is said."""
