@@ -9,8 +9,10 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from handlers import Checkpoints, RunRecord, load_newest, model_sha256
+from handlers import Checkpoints, RunRecord, load_newest, model_sha256, record
 from handlers.files import read_metrics
+
+import run_cifar2
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def small_disk(tmp_path):
     if mounted.returncode:
         pytest.skip(f"no file system may be mounted here: {mounted.stderr.decode().strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # this process may hold a lock there
 
 
 def train(disk, *, full_at, free_at, epochs):
@@ -133,3 +135,20 @@ def test_a_full_disk_is_called_so_and_no_older_checkpoints_are_made_up(small_dis
     ):
         trainer.run([0])
     assert "enforce fail" not in caplog.text
+
+
+def test_to_go_on_where_the_disk_is_full_is_refused_in_one_line(small_disk, image_tree, monkeypatch, capsys):
+    monkeypatch.setattr(record, "plot_report", lambda directory: None)
+    small = ["--model", "conv", "--visdom", "off", "--epochs", "2", "--batch-size", "8"]
+    options = [*small, "--max-iterations", "3", "--output", str(small_disk / "run")]
+    run_cifar2.main(["--data-root", str(image_tree), *options])
+    before = (small_disk / "run" / "config.json").read_bytes()
+    with open(small_disk / "ballast", "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run_cifar2.main(["--resume", str(small_disk / "run"), "--max-iterations", "9"])
+    assert ended.value.code == 2
+    assert "cannot be written: No space left on device\n" in capsys.readouterr().err
+    assert (small_disk / "run" / "config.json").read_bytes() == before

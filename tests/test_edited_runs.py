@@ -217,8 +217,10 @@ def test_a_number_that_is_not_finite_is_none(tmp_path):
     assert [line[name] for name in "abcd"] == [None, None, None, 2]
 
 
-@pytest.mark.parametrize("make", [folder, fifo, endless, loop, unreadable, Path.touch])
-@pytest.mark.parametrize("iteration", [70, 71])
+@pytest.mark.parametrize(
+    ("make", "iteration"),
+    [(folder, 70), (fifo, 71), (endless, 70), (loop, 71), (unreadable, 70), (Path.touch, 71)],
+)
 def test_what_is_no_checkpoint_is_named_and_passed_over(run, capsys, expected, make, iteration):
     name = f"checkpoint_{iteration:08d}.pt"
     (run / "checkpoints" / name).unlink(missing_ok=True)
@@ -268,11 +270,9 @@ def test_without_any_checkpoint_of_its_own_a_run_is_refused(run, capsys):
 
 
 @pytest.mark.parametrize("make", [folder, fifo, Path.touch])
-@pytest.mark.parametrize(
-    "name", [".config.json.tmp", ".summary.json.tmp", "checkpoints/.checkpoint_00000071.pt.tmp"]
-)
-def test_what_a_kill_has_left_is_in_nobodys_way(run, capsys, expected, name, make):
-    make(run / name)
+def test_what_a_kill_has_left_is_in_nobodys_way(run, capsys, expected, make):
+    for name in (".config.json.tmp", ".summary.json.tmp", "checkpoints/.checkpoint_00000071.pt.tmp"):
+        make(run / name)
     resume(run, capsys)
     assert outcome(run) == expected
     assert summary(run)["status"] == "completed"

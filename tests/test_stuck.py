@@ -70,17 +70,17 @@ def start(folder: Path, where: str, how: str, *options: str) -> subprocess.Popen
     return process
 
 
-@pytest.mark.parametrize("how", ["in Python", "in C"])
 @pytest.mark.parametrize(
-    ("where", "workers", "saved", "said"),
+    ("where", "how", "workers", "saved", "said"),
     [
-        ("data", "0", 2, "waiting for the data of iteration 3: saving"),
-        ("data", "1", 2, "waiting for the data of iteration 3: saving"),
-        ("step", "0", 0, "inside the step of iteration 3: ending; newest checkpoint: /"),
-        ("handler", "0", 0, "handling EPOCH_COMPLETED of iteration 5: ending; newest checkpoint: /"),
+        ("data", "in C", "0", 2, "waiting for the data of iteration 3: saving"),
+        ("data", "in Python", "1", 2, "waiting for the data of iteration 3: saving"),
+        ("step", "in C", "0", 0, "inside the step of iteration 3: ending; newest checkpoint: /"),
+        ("step", "in Python", "0", 0, "inside the step of iteration 3: ending; newest checkpoint: /"),
+        ("handler", "in C", "0", 0, "handling EPOCH_COMPLETED of iteration 5: ending; newest checkpoint: /"),
     ],
 )
-def test_a_run_that_is_stuck_ends_when_it_is_told_to(tmp_path, where, workers, saved, said, how):
+def test_a_run_that_is_stuck_ends_when_it_is_told_to(tmp_path, where, how, workers, saved, said):
     process = start(tmp_path, where, how, "--num-workers", workers)
     time.sleep(2.5)
     process.send_signal(signal.SIGTERM)
