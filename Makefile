@@ -4,9 +4,10 @@ BIN := .venv/bin
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip install --disable-pip-version-check
 
 KILLS ?= 50
+SECONDS ?= 600
 OLDEST_PYTHON ?= python3.10
 
-.PHONY: setup cifar2 pix2pix test test-oldest lint bench quick-bench torture
+.PHONY: setup cifar2 pix2pix test test-oldest lint bench quick-bench torture attack
 
 setup: .venv/installed
 
@@ -41,11 +42,16 @@ test-oldest:
 	PIP_CONSTRAINT=constraints-oldest.txt PIP_BUILD_CONSTRAINT=constraints-oldest.txt \
 	  .venv-oldest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	.venv-oldest/bin/pytest $(addprefix --ignore tests/test_, torture.py board_in_browser.py board.py visdom_board.py \
-	  own_recipe.py profile_data.py disk_full.py run_pix2pix.py bad_input.py) $(ARGS)
+	  own_recipe.py profile_data.py disk_full.py run_pix2pix.py bad_input.py \
+	  attacks.py power_cut.py board_damage.py board_origin.py) $(ARGS)
 
 # Kill real runs KILLS times, at random moments, and compare them with undisturbed ones.
 torture: setup
 	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(BIN)/pytest -s tests/test_torture.py
+
+# Attack real runs for SECONDS, in all ways at random, and count what held; ATTACK_SEED=1234 tries that one again.
+attack: setup
+	ATTACK_SECONDS=$(if $(ATTACK_SEED),,$(SECONDS)) ATTACK_SEED=$(ATTACK_SEED) $(BIN)/pytest -s tests/test_attacks.py
 
 # Half a minute: fails if something has become twice as slow, beside its peers, as it was.
 quick-bench: setup
