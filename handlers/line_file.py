@@ -16,19 +16,18 @@ _LOGGER = logging.getLogger(__name__)
 class LineFile:
     """Append records to the file at ``path``; what cannot be written is kept, and written before the next.
 
-        ``as_record`` tells records from damage (see `handlers.files.records_in`).
+    ``as_record`` tells records from damage (see `handlers.files.records_in`).
 
-        >>> import tempfile
-        >>> from handlers.errors import UnusableRun
-    from handlers.files import positioned_record
-        >>> directory = tempfile.TemporaryDirectory()
-        >>> lines = LineFile(Path(directory.name) / "lines.jsonl", as_record=positioned_record)
-        >>> lines.add({"iteration": 1})
-        >>> lines.add({"iteration": 2})
-        >>> lines.keep_until(1)
-        >>> lines.read()
-        [{'iteration': 1}]
-        >>> directory.cleanup()
+    >>> import tempfile
+    >>> from handlers.files import positioned_record
+    >>> directory = tempfile.TemporaryDirectory()
+    >>> lines = LineFile(Path(directory.name) / "lines.jsonl", as_record=positioned_record)
+    >>> lines.add({"iteration": 1})
+    >>> lines.add({"iteration": 2})
+    >>> lines.keep_until(1)
+    >>> lines.read()
+    [{'iteration': 1}]
+    >>> directory.cleanup()
     """
 
     def __init__(self, path: Path, *, as_record: Callable[[Any], dict[str, Any] | None]) -> None:
