@@ -118,7 +118,7 @@ class Checkpoints:
             with suppress(OSError):
                 path.unlink()
         for path in self._files():
-            if path > self._path(engine.state.iteration):
+            if int(path.stem.rpartition("_")[2]) > engine.state.iteration:
                 self._refuse_or_set_aside(path)
         self.save(engine)
 
@@ -231,7 +231,10 @@ class Checkpoints:
             self._fail(path, error)
             return
         self._saved_at, self._best, self.failure = iteration, best, None
-        self._prune()
+        try:
+            self._prune()
+        except OSError as error:  # it is saved nevertheless
+            _LOGGER.warning("%s could not be listed (%s)", self.directory, error)
 
     def _fail(self, path: Path, error: Exception) -> None:
         before = "there is none before it" if self._saved_at is None else "the checkpoints before it are kept"
@@ -243,7 +246,8 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         paths = self.directory.iterdir() if self.directory.exists() else ()
-        return sorted(path for path in paths if NAME.fullmatch(path.name))
+        ours = (path for path in paths if NAME.fullmatch(path.name))
+        return sorted(ours, key=lambda path: (len(path.name), path.name))
 
     def _prune(self) -> None:
         best = None if self._best is None else self._path(self._best[1])

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and one that is written line by line."""
+"""Files that are written whole or not at all, and what is read of those that may be damaged."""
 
 import errno
 import json
@@ -7,6 +7,7 @@ import math
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,14 @@ def write_whole(
             check(temporary)
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
 
 def _is_free(path: Path) -> bool:
-    return path.is_file() or not os.path.lexists(path)
+    return os.path.isfile(path) or not os.path.lexists(path)
 
 
 def make_folders(path: Path) -> None:
@@ -60,6 +62,9 @@ def sync_folder(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that do not know it
+                raise
         finally:
             os.close(descriptor)
 
@@ -94,14 +99,14 @@ def records_in(
     Lines of which it makes nothing are left out: cut off by a kill or a full disk, damaged, or edited. They
     are logged.
     """
-    lines = [line for line in content.split(b"\n") if line]
-    records = [as_record(_parsed(line)) for line in lines]
-    bad = [number for number, record in enumerate(records, start=1) if record is None]
+    lines = list(enumerate(content.split(b"\n"), start=1))
+    records = [(number, as_record(_parsed(line))) for number, line in lines if line]
+    bad = [number for number, record in records if record is None]
     if bad:
         named = ", ".join(map(str, bad[:_MOST_NAMED])) + (", ..." if len(bad) > _MOST_NAMED else "")
         what = f"line {named}, no record, is" if len(bad) == 1 else f"lines {named}, no records, are"
         _LOGGER.warning("%s: %s left out", path, what)
-    return [record for record in records if record is not None]
+    return [record for _, record in records if record is not None]
 
 
 def _parsed(line: bytes) -> Any:

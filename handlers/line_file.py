@@ -34,6 +34,9 @@ class LineFile:
         self.path, self.as_record = path, as_record
         self._waiting: list[str] = []
         self._rewrites = False  # what waits is the whole file
+        # Written and not yet synced: a disk that fails to sync may have lost them.
+        self._unsynced: list[str] = []
+        self._synced_bytes: int | None = None
         self._trouble: str | None = None
 
     def read(self) -> list[dict[str, Any]]:
@@ -78,17 +81,28 @@ class LineFile:
         """Write what waits; raise ``OSError`` if that cannot be done."""
         if self._rewrites:
             write_whole(self.path, lambda path: path.write_text("".join(self._waiting)))
+            self._synced_bytes = self.path.stat().st_size
         elif self._waiting:
+            if self._synced_bytes is None:
+                self._synced_bytes = self.path.stat().st_size if self.path.exists() else 0
             _append(self.path, "".join(self._waiting).encode())
+            self._unsynced += self._waiting
         self._waiting, self._rewrites, self._trouble = [], False, None
 
     def sync(self) -> None:
         """Write what waits, and wait until all is on the disk; raise ``OSError`` if that cannot be done."""
         self.flush()
-        if self.path.exists():
-            with open(self.path, "rb+") as file:
+        if not self.path.exists():
+            return
+        with open(self.path, "rb+") as file:
+            try:
                 os.fsync(file.fileno())
-            sync_folder(self.path.parent)
+            except OSError:
+                file.truncate(self._synced_bytes)
+                self._waiting, self._unsynced = self._unsynced, []
+                raise
+        self._synced_bytes, self._unsynced = self.path.stat().st_size, []
+        sync_folder(self.path.parent)
 
 
 def _line(record: dict[str, Any]) -> str:

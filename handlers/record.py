@@ -130,7 +130,9 @@ class RunRecord:
 
     def _append(self, kind: str, engine: Engine, metrics: Mapping[str, Any]) -> None:
         state = engine.state
-        line = {"kind": kind, "epoch": state.epoch, "iteration": state.iteration, **_plain(metrics)}
+        # In this order a metric that is called like one of the three is in nobody's way.
+        position = {"kind": kind, "epoch": state.epoch, "iteration": state.iteration}
+        line = {**position, **_plain(metrics), **position}
         self._lines.add(line)
 
     def sync(self) -> None:
@@ -160,12 +162,15 @@ class RunRecord:
         if self.report:
             self._try(partial(plot_report, self.directory))
 
-    def end(self, status: str, error: BaseException | None = None) -> None:
-        """Write ``summary.json``; failures are logged."""
+    def end(self, status: str, error: BaseException | None = None, *, digest: bool = True) -> None:
+        """Write ``summary.json``, with or without the models' ``digest``; failures are logged."""
         self._try(self.sync)
-        self._try(lambda: _write_json(self.directory / "summary.json", self.summary(status, error)))
+        summary = partial(self.summary, status, error, digest=digest)
+        self._try(lambda: _write_json(self.directory / "summary.json", summary()))
 
-    def summary(self, status: str, error: BaseException | None = None) -> dict[str, Any]:
+    def summary(
+        self, status: str, error: BaseException | None = None, *, digest: bool = True
+    ) -> dict[str, Any]:
         """Return the content of ``summary.json``."""
         if self._engine is None:
             raise RuntimeError("attach the RunRecord to an engine first")
@@ -186,7 +191,7 @@ class RunRecord:
             "images_per_s": images_per_s,
             "dataset": self.dataset,
             "sessions": self._sessions(state.iteration),
-            "model_sha256": model_sha256(*self.models) if self.models else None,
+            "model_sha256": model_sha256(*self.models) if self.models and digest else None,
         }
 
     def _sessions(self, iteration: int) -> list[dict[str, Any]]:

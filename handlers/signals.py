@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -16,10 +17,13 @@ from handlers.stuck import StuckWatch, say, waits_for_data, whereabouts
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 # Told to end, interrupted, connection lost, a scheduler's warnings, and its limit of computing time.
 ENDING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-# Of these, what a person sends: twice means at once.
+# Of these, what a person sends: again, after a second, means at once.
 _INSISTENT = (signal.SIGTERM, signal.SIGINT)
+_INSISTS_AFTER_S = 1.0
 # How long the main thread may take to notice that it is not waited for any more.
 _NOTICE_S = 5.0
+# How long it may take then to save and to write down how it went: what hangs may be the device.
+_LAST_WORDS_S = 60.0
 
 Handle = Callable[[int, FrameType | None], object]
 
@@ -85,9 +89,9 @@ class StopOnSignal:
     is, with its newest checkpoint named; if the main thread does not come to that, the process exits, after
     ``before_exit(error)``. What fails while a run waits for data is saved, too.
 
-    A second SIGTERM or SIGINT ends it at once; a signal that is ignored stays so. Whatever is done in the
-    context once the engine has ended is not interrupted. Without a signal it costs an iteration nothing, and
-    says so if nothing moves for ``quiet_s``.
+    SIGTERM or SIGINT once more, a second later, ends it at once; a signal that is ignored stays so. Whatever
+    is done in the context once the engine has ended is not interrupted. Without a signal it costs an
+    iteration nothing, and says so if nothing moves for ``quiet_s``.
 
     >>> trainer = Engine(lambda engine, batch: os.kill(os.getpid(), signal.SIGTERM))
     >>> try:
@@ -110,7 +114,7 @@ class StopOnSignal:
         self.checkpoints, self.watch, self.before_exit = checkpoints, watch, before_exit
         self.patience_s, self.quiet_s = patience_s, quiet_s
         self.received: int | None = None
-        self._insisted = 0
+        self._received_s = 0.0
         self._is_overdue = False
         self._noticed = threading.Event()
         self._engine: Engine | None = None
@@ -160,6 +164,8 @@ class StopOnSignal:
             for event, handler in self._stops():
                 if self._engine.has_event_handler(handler, event):
                     self._engine.remove_event_handler(handler, event)
+            if self.checkpoints is not None:
+                self.checkpoints.wait()
             if error is not None and waits_for_data(self._engine):
                 self._save_between_steps(self._engine)
         # Whatever else went wrong on the way out, such as workers that the signal ended too, it is why.
@@ -176,12 +182,12 @@ class StopOnSignal:
         if self._is_overdue:
             self._noticed.set()
             raise Interrupted(self.received or number)
-        self._insisted += number in _INSISTENT
-        if self._insisted > 1:
-            raise Interrupted(number)
         if self.received is not None:
+            # Whoever ends a group of processes may send the same signal twice.
+            if number in _INSISTENT and time.monotonic() - self._received_s >= _INSISTS_AFTER_S:
+                raise Interrupted(number)
             return
-        self.received = number
+        self.received, self._received_s = number, time.monotonic()
         if self._engine is not None:  # from here on, after whatever else is attached
             for event, handler in self._stops():
                 self._engine.add_event_handler(event, handler)
@@ -218,11 +224,15 @@ class StopOnSignal:
         name = signal.Signals(number).name
         say(f"{name}: nothing has moved for {self.patience_s:g} s, {whereabouts(engine)}: {kept}")
         self._is_overdue, self.received = True, self.received or number
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
-        if self._noticed.wait(_NOTICE_S):
-            return
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+            if self._noticed.wait(_NOTICE_S):
+                return
         # The main thread is inside something that no signal ends. If it comes back, it goes no further.
         engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._receive, number, None)
+        limit = threading.Timer(_LAST_WORDS_S, os._exit, [128 + number])
+        limit.daemon = True
+        limit.start()
         if waits_for_data(engine):
             self._save_between_steps(engine)
         self.before_exit(Interrupted(number))

@@ -2,7 +2,6 @@
 
 import math
 import os
-import select
 import signal
 import socket
 import sys
@@ -20,13 +19,16 @@ _TICK_S = 1.0
 
 def say(text: str) -> None:
     """Print a line on standard error, whatever has become of that."""
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, AttributeError, RuntimeError):
         print(text, file=sys.stderr, flush=True)
 
 
 def waits_for_data(engine: Engine) -> bool:
     """Return whether an engine is between two steps: all that belongs to the last has been done."""
-    return engine.last_event_name in (Events.GET_BATCH_STARTED, Events.DATALOADER_STOP_ITERATION)
+    last = engine.last_event_name
+    if last == Events.EXCEPTION_RAISED:
+        return engine.state.dataloader is not None and engine.state.batch is None
+    return last in (Events.GET_BATCH_STARTED, Events.DATALOADER_STOP_ITERATION)
 
 
 def whereabouts(engine: Engine) -> str:
@@ -44,7 +46,8 @@ class StuckWatch:
 
     ``on_quiet()`` is called when nothing has moved for ``quiet_s``, once in each such time. When one of
     ``signals`` has arrived and nothing has moved for ``patience_s`` since, ``on_stuck(number)`` is called,
-    once. While ``is_busy()``, that counts as moving.
+    once. While ``is_busy()``, that counts as moving. Where it has moved more slowly before, both wait for
+    twice the longest pause.
 
     A signal is seen here even where the main thread does not come to handle it, inside a long computation.
     """
@@ -69,6 +72,7 @@ class StuckWatch:
     def start(self) -> None:
         """Begin to watch; called in the main thread."""
         self._writer.setblocking(False)
+        self._reader.settimeout(_TICK_S)
         _leave_signals_to_the_parent_after_a_fork()
         self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._thread.start()
@@ -86,21 +90,30 @@ class StuckWatch:
 
     def _watch(self) -> None:
         moved_s = time.monotonic()
-        position, asked, is_quiet = self._position(), 0, False
+        position, asked, is_quiet, longest_s = self._position(), 0, False, 0.0
         while not self._ended.is_set():
-            if select.select([self._reader], [], [], _TICK_S)[0]:
-                arrived = [number for number in self._reader.recv(100) if number in self.signals]
-                if arrived and not asked:
-                    asked, moved_s = arrived[0], time.monotonic()
-            if (here := self._position()) != position or self.is_busy():
-                position, moved_s, is_quiet = here, time.monotonic(), False
+            arrived = self._arrived()
             still_s = time.monotonic() - moved_s
-            if asked and still_s >= self.patience_s:
+            if (here := self._position()) != position or self.is_busy():
+                longest_s = max(longest_s, still_s)
+                position, moved_s, is_quiet = here, time.monotonic(), False
+            elif arrived and not asked:
+                moved_s = time.monotonic()
+            asked = asked or arrived
+            still_s = time.monotonic() - moved_s
+            if asked and still_s >= max(self.patience_s, 2 * longest_s):
                 self.on_stuck(asked)
                 return
-            if still_s >= self.quiet_s and not is_quiet and not asked:
+            if still_s >= max(self.quiet_s, 2 * longest_s) and not is_quiet and not asked:
                 is_quiet = True
                 self.on_quiet()
+
+    def _arrived(self) -> int:
+        """Return a signal that has arrived, or 0 after a while."""
+        try:
+            return next((number for number in self._reader.recv(100) if number in self.signals), 0)
+        except TimeoutError:
+            return 0
 
     def _position(self) -> list[Any]:
         return [(engine.state.iteration, engine.last_event_name) for engine in self.engines]

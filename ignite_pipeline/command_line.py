@@ -82,7 +82,7 @@ def make_folder(path: Path, *, option: str) -> None:
 
 def say(text: str) -> None:
     """Print a line on standard error; a terminal that is gone is not the run's concern."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RuntimeError):
         print(text, file=sys.stderr, flush=True)
 
 

@@ -3,17 +3,21 @@
 import os
 import select
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
 _PATIENCE_S = 1.0
+# A signal's handler that prints while something is being printed is a RuntimeError.
+_FAILURES = (OSError, ValueError, RuntimeError)
 
 
 class GuardedStream:
     """A text stream whose failures are nobody's concern: full, closed, missing, or not made for our letters.
 
     What cannot be written is dropped. A reader that has stopped to read, such as a terminal after Ctrl-S, is
-    waited for once, for ``patience_s``, and then no more until it reads again.
+    waited for once, for ``patience_s``, and then no more until it reads again. That holds for text, not for
+    what is written into its ``buffer``.
 
     >>> GuardedStream(None).write("lost")
     4
@@ -22,29 +26,34 @@ class GuardedStream:
     def __init__(self, stream: TextIO | None, *, patience_s: float = _PATIENCE_S) -> None:
         self.stream, self.patience_s = stream, patience_s
         self._wait_s = patience_s
-        self._poll: Any = None
-        with suppress(AttributeError, OSError, ValueError):  # no descriptor behind it, or no poll here
-            descriptor = stream.fileno()  # type: ignore[union-attr]
-            self._poll = select.poll()
-            self._poll.register(descriptor, select.POLLOUT)
+        self._descriptor: int | None = None
+        with suppress(AttributeError, OSError, ValueError):  # no descriptor behind it
+            self._descriptor = stream.fileno()  # type: ignore[union-attr]
 
     def write(self, text: str) -> int:
         """Write what can be written; return the length of it all."""
-        if self.stream is not None and self._takes_more():
-            with suppress(OSError, ValueError):
-                try:
-                    self.stream.write(text)
-                except UnicodeEncodeError as error:
-                    self.stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
-                if "\n" in text:
-                    self.stream.flush()
+        if self.stream is not None:
+            with suppress(*_FAILURES):
+                if self._takes_more():
+                    try:
+                        self.stream.write(text)
+                    except UnicodeEncodeError as error:
+                        self.stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
+                    if "\n" in text:
+                        self.stream.flush()
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write what can be written of each."""
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         """Hand over what has been written."""
-        if self.stream is not None and self._takes_more():
-            with suppress(OSError, ValueError):
-                self.stream.flush()
+        if self.stream is not None:
+            with suppress(*_FAILURES):
+                if self._takes_more():
+                    self.stream.flush()
 
     def isatty(self) -> bool:
         """Return whether it is a terminal."""
@@ -53,9 +62,11 @@ class GuardedStream:
         return False
 
     def _takes_more(self) -> bool:
-        if self._poll is None:
+        if self._descriptor is None or not hasattr(select, "poll"):
             return True
-        ready = bool(self._poll.poll(1000 * self._wait_s))
+        poll = select.poll()  # one for each call: threads may print at the same time
+        poll.register(self._descriptor, select.POLLOUT)
+        ready = bool(poll.poll(1000 * self._wait_s))
         self._wait_s = self.patience_s if ready else 0.0
         return ready
 

@@ -103,6 +103,47 @@ def test_a_worker_that_dies_while_another_loader_is_asked_is_noticed_when_it_is_
         list(zip(range(40), training, strict=False))
 
 
+AT_EXIT = """
+import multiprocessing, signal, subprocess, sys, time, torch
+from ignite_pipeline.data.loading import evaluation_loader
+
+class Samples(torch.utils.data.Dataset):
+    def __len__(self):
+        return 8
+    def __getitem__(self, index):
+        child = subprocess.Popen(["sleep", "60"])
+        child.terminate()
+        child.wait()  # it is no worker: it ends when it is told to
+        if index == 5:
+            raise KeyError("a defect")
+        return index
+
+def clean_up(number, frame):
+    print("cleaned up", flush=True)
+    sys.exit()
+
+def serve():
+    signal.signal(signal.SIGTERM, clean_up)
+    print("serving", flush=True)
+    time.sleep(60)
+
+server = multiprocessing.Process(target=serve, daemon=True)
+server.start()
+loader = iter(evaluation_loader(Samples(), batch_size=1, num_workers=1))
+print(next(loader), flush=True)
+list(loader)
+"""
+
+
+def test_workers_do_not_keep_a_process_from_ending_nor_is_anybody_else_killed():
+    done = subprocess.run(
+        [sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=40, check=False
+    )
+    assert done.returncode == 1
+    assert "KeyError: 'a defect'" in done.stderr
+    assert set(done.stdout.split("\n")) == {"tensor([0])", "serving", "cleaned up", ""}
+
+
 def test_an_error_of_the_data_is_that_of_the_data():
     def collate(samples):
         raise LookupError("no such thing")

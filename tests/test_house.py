@@ -191,7 +191,7 @@ PUBLIC = {
     "data.paired": ["PairTensors", "paired_images", "split_pair"],
     "data.position_keyed": ["BadSample", "PositionKeyed", "UnreadableSample", "takes_batches"],
     "data.position_sampler": ["BatchKey", "PositionSampler"],
-    "data.worker_process": ["WorkersFailed", "begin_work", "end_workers_at_exit"],
+    "data.worker_process": ["WorkersFailed", "begin_work", "end_soon", "workers_to_end"],
     "devices": ["resolve_device", "resolve_precision", "to_device"],
     "errors": ["BadInput"],
     "gan_steps": ["gan_step", "translation_step"],
@@ -265,6 +265,7 @@ PUBLIC = {
     "run.stored_options": [
         "flag",
         "kept_options",
+        "options_as_is",
         "options_as_text",
         "options_as_tuple",
         "require_readable",

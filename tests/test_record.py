@@ -1,6 +1,9 @@
+import errno
 import json
 import logging
+import os
 import shutil
+from contextlib import suppress
 
 import pytest
 import torch
@@ -164,3 +167,35 @@ def test_vectors_are_recorded_and_drawn_in_one_panel(tmp_path, monkeypatch):
     plot_report(tmp_path)
     titles = {axis.get_title(): [line.get_label() for line in axis.lines] for axis in drawn}
     assert titles["recall"] == ["validation, 0", "validation, 1"]
+
+
+def test_a_metric_that_is_called_like_a_part_of_a_line_hides_none(tmp_path):
+    trainer = Engine(lambda engine, batch: engine.state.metrics.update({"epoch": 0.5, "kind": 7.0}))
+    with RunRecord(tmp_path, report=False).attach(trainer):
+        trainer.run([0], max_epochs=2)
+    assert read_metrics(tmp_path) == [
+        {"kind": "epoch", "epoch": epoch, "iteration": epoch} for epoch in (1, 2)
+    ]
+
+
+def test_lines_that_a_disk_has_taken_and_not_kept_are_written_again(tmp_path, monkeypatch):
+    record = RunRecord(tmp_path, report=False)
+    trainer, failures = Engine(lambda engine, batch: None), [2]
+    sync = os.fsync
+
+    def lose_what_was_written(descriptor):
+        if trainer.state.epoch in failures:
+            failures.remove(trainer.state.epoch)
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            raise OSError(errno.EIO, "Input/output error")
+        sync(descriptor)
+
+    def try_to_sync():
+        with suppress(OSError):
+            record.sync()
+
+    monkeypatch.setattr(os, "fsync", lose_what_was_written)
+    record.attach(trainer)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, try_to_sync)
+    trainer.run([0], max_epochs=3)
+    assert [line["epoch"] for line in read_metrics(tmp_path)] == [1, 2, 3]

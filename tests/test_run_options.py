@@ -9,7 +9,13 @@ import pytest
 
 from ignite_pipeline.run import Parser, number
 from ignite_pipeline.run.options import add_run_options, parse_options
-from ignite_pipeline.run.stored_options import kept_options, options_as_text, options_as_tuple
+from ignite_pipeline.run.stored_options import (
+    kept_options,
+    options_as_is,
+    options_as_text,
+    options_as_tuple,
+    stored_options,
+)
 
 
 class Colour(Enum):
@@ -51,6 +57,7 @@ def keep(directory, options):
         "options": kept_options(options),
         "options_as_text": options_as_text(options),
         "options_as_tuple": options_as_tuple(options),
+        "options_as_is": options_as_is(parser(), options),
         "dataset": {},
         "threads": 1,
         "sessions": [],
@@ -145,3 +152,40 @@ def test_help_is_that_of_the_recipe_even_beside_resume(run, capsys):
         parse_options(parser(), ["--resume", run, "--help"], task="mine")
     assert exit_.value.code == 0
     assert "default: 600.0" in capsys.readouterr().out
+
+
+def percent(text):
+    return float(text) / 100
+
+
+def truth(text):
+    return {"yes": True, "no": False}[text]
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "value"),
+    [
+        ({"action": "count"}, ["--it", "--it"], 2),
+        ({"action": argparse.BooleanOptionalAction, "default": False}, ["--it"], True),
+        ({"action": "store_const", "const": "much"}, ["--it"], "much"),
+        ({"action": "append_const", "const": 3}, ["--it", "--it"], [3, 3]),
+        ({"action": "append", "type": int}, ["--it", "1", "--it", "2"], [1, 2]),
+        ({"type": percent}, ["--it", "25"], 0.25),
+        ({"type": truth}, ["--it", "yes"], True),
+        ({"type": lambda text: int(text, 16)}, ["--it", "ff"], 255),
+        ({"type": lambda text: [int(word) for word in text.split(",")]}, ["--it", "1,2"], [1, 2]),
+        ({"nargs": "+", "type": percent}, ["--it", "25", "50"], [0.25, 0.5]),
+    ],
+)
+def test_values_that_are_not_what_was_written_come_back(options, words, value):
+    parser = Parser()
+    parser.add_argument("--it", **options)
+    given = parser.parse_args(words)
+    assert given.it == value
+    config = {
+        "options": kept_options(given),
+        "options_as_text": options_as_text(given),
+        "options_as_tuple": options_as_tuple(given),
+        "options_as_is": options_as_is(parser, given),
+    }
+    assert stored_options(parser, json.loads(json.dumps(config)), Path())["it"] == value

@@ -165,7 +165,7 @@ def test_samples_that_cannot_be_read_are_replaced_by_position_if_one_asks_for_it
             WithRotten()(tmp_path / workers, "--num-workers", workers)
         assert ended.value.code == 2
         assert re.fullmatch(
-            r".*error: sample 30? of the data set: OSError: rotten; mend it, or --on-bad-sample skip\n",
+            r".*error: sample 30? of the data set: OSError: rotten; fix it, or --on-bad-sample skip\n",
             capsys.readouterr().err,
         )
     assert_exact(WithRotten, tmp_path, "--on-bad-sample", "skip")

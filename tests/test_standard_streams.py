@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -99,3 +100,41 @@ def test_what_is_no_terminal_says_so_and_lends_what_else_it_has():
     assert GuardedStream(sys.__stdout__).encoding == sys.__stdout__.encoding
     with pytest.raises(AttributeError, match="nothing"):
         _ = GuardedStream(sys.__stdout__).nothing
+
+
+def test_threads_print_at_the_same_time():
+    reader, writer = os.pipe()
+    failures = []
+
+    def print_much(stream):
+        try:
+            for _ in range(2000):
+                print("x", file=stream)
+        except BaseException as error:
+            failures.append(error)
+
+    with open(writer, "w") as file:
+        stream = GuardedStream(file, patience_s=0.01)
+        threads = [threading.Thread(target=print_much, args=[stream]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            os.read(reader, 100)
+            time.sleep(0.001)
+    os.close(reader)
+    assert failures == []
+
+
+def test_a_signal_may_print_while_something_is_printed():
+    reader, writer = os.pipe()
+    with open(writer, "w") as file:
+        stream = GuardedStream(file, patience_s=0.5)
+        before = signal.signal(signal.SIGALRM, lambda number, frame: print("signal", file=stream))
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+            for _ in range(300):  # more than a pipe takes: some of it is waited for
+                print("x" * 999, file=stream)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    os.close(reader)

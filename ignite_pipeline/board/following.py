@@ -105,6 +105,8 @@ class RunFollower:
         """Note what is wrong with a file: the others are shown nevertheless."""
         try:
             yield
+            if name != "metrics.jsonl":  # whose lines are read once
+                self.damage.pop(name, None)
         except FileNotFoundError as error:
             if os.path.islink(error.filename):  # else it is not yet there, or no longer
                 self.damage[name] = "a link to what is not there"

@@ -3,6 +3,7 @@
 "Two classes of CIFAR-10" is the running example of "Deep Learning with PyTorch", chapter 7.
 """
 
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ def cifar2(
 
 def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSplits:
     for path in (root / CIFAR10.base_folder).glob("*"):
-        if path.exists() and not path.is_file():  # torchvision would open it, and might wait for ever
+        if os.path.exists(path) and not os.path.isfile(path):  # to open it might wait for ever
             raise BadInput(f"{path}: not a regular file; remove it")
     try:
         splits = [CIFAR10(root, train=train) for train in (True, False)]

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from ignite_pipeline.data.position_keyed import BadSample, PositionKeyed
-from ignite_pipeline.data.worker_process import WorkersFailed, end_workers_at_exit
+from ignite_pipeline.data.worker_process import WorkersFailed, end_soon, workers_to_end
 
 # What goes on after so many batches, instead of workers that have failed for that reason.
 Otherwise = Callable[[int, Exception], Iterable[Any]]
@@ -30,11 +30,11 @@ def batches_from_workers(
     batches: Iterator[Any] | None = None
     workers: list[BaseProcess] = []
     try:
-        end_workers_at_exit()
         keyed.expect_workers(num_workers)
         before = multiprocessing.active_children()
         batches = begin()
         workers = [process for process in multiprocessing.active_children() if process not in before]
+        workers_to_end().update(workers)
         children.watch(workers)
         while True:
             batch = children.ask(batches)
@@ -46,8 +46,9 @@ def batches_from_workers(
         raise
     except Exception as error:
         failure = _failure(error, keyed, num_workers, workers)
+        end_soon(workers)
         if otherwise is None:
-            raise failure from error
+            raise failure from (None if failure is error else error)
         batches, rest = None, otherwise(given, failure)
     finally:
         children.leave()

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -131,7 +132,7 @@ def image_files(folder: Path) -> list[Path]:
     files = []
     for path in sorted(entries(folder)):
         if path.suffix.lower() in IMG_EXTENSIONS:
-            if path.exists() and not path.is_file():
+            if os.path.exists(path) and not os.path.isfile(path):
                 say(f"{path}: not a regular file, left out")
             else:
                 files.append(path)
@@ -152,7 +153,7 @@ def read_image(path: Path) -> Image.Image:
     integers of 32 bits.
     """
     try:
-        if path.exists() and not path.is_file():  # to open it might wait for ever
+        if os.path.exists(path) and not os.path.isfile(path):  # to open it might wait for ever
             raise ValueError("not a regular file")
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)

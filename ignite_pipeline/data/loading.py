@@ -46,6 +46,12 @@ class EndlessLoader(_Loader):
         return self.batch_sampler.start_iteration
 
 
+def _drop_options_of_workers(options: dict[str, Any]) -> None:
+    # torch refuses them without workers, and whoever finds out about workers gives them always.
+    for name in ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout"):
+        options.pop(name, None)
+
+
 def _as_it_is(batch: Any) -> Any:
     return batch
 
@@ -92,9 +98,8 @@ def endless_loader(
                 f"endless_loader takes no {name}: it shuffles by position, from seed; weights=... draws some"
                 " samples more often than others, torch.utils.data.Subset leaves some out"
             )
-    if num_workers == 0:  # torch refuses them there, and whoever finds out about workers gives them always
-        for name in ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout"):
-            dataloader_options.pop(name, None)
+    if num_workers == 0:
+        _drop_options_of_workers(dataloader_options)
     keyed = PositionKeyed(dataset, seed=seed, collate_fn=collate_fn, skip_bad=skip_bad)
     sampler = PositionSampler(
         len(dataset),  # type: ignore[arg-type]
@@ -133,6 +138,8 @@ def evaluation_loader(
     >>> [batch.tolist() for batch in evaluation_loader(range(5), batch_size=2)]
     [[0, 1], [2, 3], [4]]
     """
+    if num_workers == 0:
+        _drop_options_of_workers(dataloader_options)
     keyed = PositionKeyed(dataset, seed=position_seed(seed, EVALUATION_STREAM), collate_fn=collate_fn)
     size = len(dataset)  # type: ignore[arg-type]
     batches = [range(first, min(first + batch_size, size)) for first in range(0, size, batch_size)]

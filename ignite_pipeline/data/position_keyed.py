@@ -78,6 +78,11 @@ class PositionKeyed(Dataset[Any]):
         """The indices of the samples that have been replaced so far, or were about to be."""
         return [] if self._bad is None else self._bad.nonzero().flatten().tolist()
 
+    def go_on_noting(self, other: "PositionKeyed") -> None:
+        """Note bad samples where another has noted those before."""
+        if self._bad is not None and other._bad is not None:
+            self._bad = other._bad
+
     def expect_workers(self, count: int) -> None:
         """Share with workers what they note: bad samples, those that they load, and why one of them ends."""
         if self._bad is not None:

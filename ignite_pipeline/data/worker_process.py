@@ -6,18 +6,20 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import cache
 from multiprocessing import queues
+from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any
+from weakref import WeakSet
 
 from torch.utils.data import get_worker_info
 
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.standard_streams import guard_standard_streams
 
-_LEFT_TO_PARENT = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+LEFT_TO_PARENT = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 _LOOK_EVERY_S = 1.0
 
 
@@ -34,9 +36,9 @@ def begin_work(worker_id: int, *, then: Callable[[int], object] | None) -> None:
     guard_standard_streams()
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
-    for name in _LEFT_TO_PARENT:
+    for name in LEFT_TO_PARENT:
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+            signal.signal(getattr(signal, name), _do_nothing)  # SIG_IGN would be inherited by its children
     info: Any = get_worker_info()
     dataset = info.dataset
     _end_with_parent()
@@ -46,45 +48,52 @@ def begin_work(worker_id: int, *, then: Callable[[int], object] | None) -> None:
         then(worker_id)
 
 
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    pass
+
+
 def _end_with_parent() -> None:
     by_birth, parent = os.getppid(), multiprocessing.parent_process()
 
     def watch() -> None:
-        while os.getppid() == by_birth and (parent is None or _exists(parent.pid)):
+        while os.getppid() == by_birth and (parent is None or parent.is_alive()):
             time.sleep(_LOOK_EVERY_S)
         os._exit(1)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _exists(process: int | None) -> bool:
-    with suppress(PermissionError):
-        try:
-            os.kill(process or 0, 0)
-        except ProcessLookupError:
-            return False
-    return True
-
-
 def _end_where_a_batch_is_lost(note: Callable[[str], object]) -> None:
     # multiprocessing sends from a thread, which drops what it cannot send, and the parent waits for ever.
     def end(error: Exception, batch: object) -> None:
-        note(f"{type(error).__name__}: {error}")
-        os._exit(1)
+        try:
+            note(f"{type(error).__name__}: {error}")
+        finally:
+            os._exit(1)
 
     queues.Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]
 
 
 @cache
-def end_workers_at_exit() -> None:
-    """Arrange that workers which do not end by themselves do not keep this process from ending."""
-    atexit.register(_end_workers)
+def workers_to_end() -> "WeakSet[BaseProcess]":
+    """Return the set of the workers that are ended as this process ends."""
+    workers: WeakSet[BaseProcess] = WeakSet()
+    atexit.register(_end, workers, of=os.getpid())
+    return workers
 
 
-def _end_workers() -> None:
+def end_soon(workers: Sequence[BaseProcess]) -> None:
+    """End workers in a second, if they have not by then: one may wait for a lock of another that has died."""
+    timer = threading.Timer(_LOOK_EVERY_S, lambda: [worker.kill() for worker in workers])
+    timer.daemon = True
+    timer.start()
+
+
+def _end(workers: "WeakSet[BaseProcess]", *, of: int) -> None:
+    if os.getpid() != of:  # this process was forked
+        return
     # multiprocessing would send them SIGTERM, which they leave to their parent, and then wait.
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()
+    for worker in workers:
+        worker.kill()

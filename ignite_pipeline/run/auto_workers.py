@@ -138,18 +138,24 @@ class AutoWorkers:
     def _change(self, engine: Engine, num_workers: int) -> None:
         if num_workers != self._num_workers:
             start = engine.state.iteration
-            loader = self.make_loader(num_workers=num_workers, start_iteration=start)
+            loader = self._made(engine, num_workers=num_workers, start_iteration=start)
             if num_workers and isinstance(loader, EndlessLoader):
                 loader.otherwise = partial(self._go_on_without, engine, start)
             engine.set_data(loader)
             self._num_workers = num_workers
         self._begin_window(warm_up=_warm_up(num_workers))
 
+    def _made(self, engine: Engine, **options: int) -> Iterable[Any]:
+        before, loader = engine.state.dataloader, self.make_loader(**options)
+        if isinstance(before, EndlessLoader) and isinstance(loader, EndlessLoader):
+            loader.dataset.go_on_noting(before.dataset)
+        return loader
+
     def _go_on_without(self, engine: Engine, start: int, given: int, failure: Exception) -> Iterable[Any]:
         """Return the batches that workers which have failed would have loaded, loaded without any."""
         self._num_workers = 0
         self._decide(engine, 0, str(failure))
-        loader = self.make_loader(num_workers=0, start_iteration=start + given)
+        loader = self._made(engine, num_workers=0, start_iteration=start + given)
         engine.state.dataloader = loader
         return loader
 

@@ -43,8 +43,10 @@ class RunDirectory:
         resume: str | None,
         seed: int,
         resumable: Collection[str] = (),
+        as_is: Collection[str] = (),
     ) -> None:
         self.task, self._resumable = task, {*RESUMABLE, *resumable, "output"}
+        self._as_is = list(as_is)
         self.run = secrets.token_hex(8)
         self.resumed = resume is not None
         self.checkpoint: dict[str, Any] | None = None
@@ -107,8 +109,11 @@ class RunDirectory:
             raise BadInput(f"--output {path} cannot be written: it is a file") from error
         except OSError as error:
             raise BadInput(f"--output {path} cannot be written: {error.strerror or error}") from error
-        for folder in reversed(missing):
-            sync_folder(folder.parent)
+        try:
+            for folder in reversed(missing):
+                sync_folder(folder.parent)
+        except OSError as error:
+            raise BadInput(f"--output {path} cannot be written: {error.strerror or error}") from error
         self._made = missing
         return True
 
@@ -143,6 +148,7 @@ class RunDirectory:
             "options": kept,
             "options_as_text": options_as_text(options),
             "options_as_tuple": options_as_tuple(options),
+            "options_as_is": self._as_is,
             "dataset": dataset,
             "notices": notices,
         }

@@ -9,6 +9,7 @@ from ignite_pipeline.command_line import Parser, exit_on_bad_input
 from ignite_pipeline.run.options import add_run_options, parse_options
 from ignite_pipeline.run.processes import require_single_process
 from ignite_pipeline.run.session import Run
+from ignite_pipeline.run.stored_options import options_as_is
 
 
 def launch(
@@ -36,7 +37,8 @@ def launch(
     with exit_on_bad_input(parser.prog, NotSaved, UnusableRun), raising_on_signals():
         require_single_process()
         options = parse_options(parser, argv, task=task, resumable=resumable)
-        with Run(task, options, recipe=train, resumable=resumable) as run:
+        as_is = options_as_is(parser, options)
+        with Run(task, options, recipe=train, resumable=resumable, as_is=as_is) as run:
             train(run)
     if not run.trained:
         raise RuntimeError("the recipe has returned without run.train")

@@ -13,6 +13,7 @@ _SHAPES: dict[str, type] = {
     "options": dict,
     "options_as_text": list,
     "options_as_tuple": list,
+    "options_as_is": list,
     "dataset": dict,
     "threads": int,
     "sessions": list,

@@ -80,6 +80,7 @@ class Run:
         *,
         recipe: Callable[..., object] | None = None,
         resumable: Collection[str] = (),
+        as_is: Collection[str] = (),
     ) -> None:
         self.task, self.options, self._recipe = task, options, recipe
         make_deterministic()
@@ -91,7 +92,12 @@ class Run:
         )
         require_board(options.visdom)
         self._directory = RunDirectory(
-            task, output=options.output, resume=options.resume, seed=options.seed, resumable=resumable
+            task,
+            output=options.output,
+            resume=options.resume,
+            seed=options.seed,
+            resumable=resumable,
+            as_is=as_is,
         )
         if options.max_iterations is not None and options.max_iterations < self.iteration:
             raise BadInput(
@@ -310,7 +316,10 @@ class Run:
         self._notices.begin()
         board = showing(trainer, self.directory, self.options.visdom, about=self._about)
         stop = StopOnSignal(
-            checkpoints, watch=attached.evaluators, before_exit=partial(record.end, "interrupted")
+            checkpoints,
+            watch=attached.evaluators,
+            # Without the digest: to read the weights might be to wait for what is stuck.
+            before_exit=partial(record.end, "interrupted", digest=False),
         )
         with stop.attach(trainer):  # around all that writes down how it went
             try:
@@ -320,7 +329,7 @@ class Run:
             except UnreadableSample as error:
                 words = str(error).strip().splitlines()[-1]  # above it, a worker's has the traceback
                 reason = words.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
-                raise BadInput(f"{reason}; mend it, or --on-bad-sample skip") from error
+                raise BadInput(f"{reason}; fix it, or --on-bad-sample skip") from error
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

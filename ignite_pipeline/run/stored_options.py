@@ -24,15 +24,29 @@ def stored_options(parser: argparse.ArgumentParser, config: Mapping[str, Any], p
     for name, value in config["options"].items():
         action = actions.get(name)
         try:
-            made_by_type = name in tuples and isinstance(value, list)
-            if action is None or (made_by_type and action.nargs in (None, "?")):
-                read = value  # nobody knows how
+            if action is None or name in config["options_as_is"]:
+                read = _read(value, action and action.type) if name in texts else value
             else:
                 read = _taken(action, value, is_text=name in texts)
         except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
             raise UnusableRun(f"{path}: {flag(name)} {value} in config.json {error}; put it right") from None
         options[name] = tuple(read) if name in tuples and isinstance(read, list) else read
     return options
+
+
+def options_as_is(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[str]:
+    """Return the names of the options whose values the parser would not take as ``config.json`` has them.
+
+    Such are a count, and what a type makes of another text: a list, say, or a share of a percentage.
+    """
+    actions, texts, names = {action.dest: action for action in parser._actions}, options_as_text(options), []
+    for name, value in vars(options).items():
+        if name in actions:
+            try:
+                _taken(actions[name], _plain(value), is_text=name in texts)
+            except (ValueError, TypeError, argparse.ArgumentTypeError):
+                names.append(name)
+    return names
 
 
 def _taken(action: argparse.Action, value: Any, *, is_text: bool) -> Any:
