@@ -84,7 +84,12 @@ def workers_to_end() -> "WeakSet[BaseProcess]":
 
 def end_soon(workers: Sequence[BaseProcess]) -> None:
     """End workers in a second, if they have not by then: one may wait for a lock of another that has died."""
-    timer = threading.Timer(_LOOK_EVERY_S, lambda: [worker.kill() for worker in workers])
+
+    def end() -> None:
+        for worker in workers:
+            worker.kill()
+
+    timer = threading.Timer(_LOOK_EVERY_S, end)
     timer.daemon = True
     timer.start()
 
