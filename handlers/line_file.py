@@ -57,7 +57,8 @@ class LineFile:
         complete = [line for line in whole.split(b"\n")[:-1] if line]
         if len(records) < len(complete):  # else there is at most a last line that was cut off
             self._try(lambda: write_whole(self._damaged(), lambda path: path.write_bytes(whole)))
-        self._waiting = [_line(record) for record in records if record["iteration"] <= iteration]
+        kept = [_line(record) for record in records if record["iteration"] <= iteration]
+        self._waiting = self._waiting if self._rewrites else [*kept, *self._waiting]
         self._rewrites = True
         self._try(self.flush)
 
@@ -81,7 +82,7 @@ class LineFile:
         """Write what waits; raise ``OSError`` if that cannot be done."""
         if self._rewrites:
             write_whole(self.path, lambda path: path.write_text("".join(self._waiting)))
-            self._synced_bytes = self.path.stat().st_size
+            self._synced_bytes, self._unsynced = self.path.stat().st_size, []
         elif self._waiting:
             if self._synced_bytes is None:
                 self._synced_bytes = self.path.stat().st_size if self.path.exists() else 0

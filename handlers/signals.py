@@ -53,7 +53,7 @@ def raising_on_signals(*, patience_s: float = 30.0) -> Iterator[None]:
         _restore(before)
 
 
-def _exit(number: int) -> None:
+def _exit(number: int, still_s: float) -> None:
     say(f"{signal.Signals(number).name}: ending at once, for nothing has answered")
     os._exit(128 + number)
 
@@ -210,11 +210,11 @@ class StopOnSignal:
             self.checkpoints.save(engine)
         engine.terminate()
 
-    def _say_where(self) -> None:
+    def _say_where(self, still_s: float) -> None:
         if self._engine is not None:
-            say(f"nothing has moved for {self.quiet_s:g} s: {whereabouts(self._engine)}")
+            say(f"nothing has moved for {still_s:.0f} s: {whereabouts(self._engine)}")
 
-    def _end_stuck_run(self, number: int) -> None:
+    def _end_stuck_run(self, number: int, still_s: float) -> None:
         """End a run that does not come to its next step, from the thread that watches it."""
         engine = self._engine
         if engine is None:
@@ -222,7 +222,7 @@ class StopOnSignal:
         newest = None if self.checkpoints is None else self.checkpoints.newest
         kept = "saving" if waits_for_data(engine) else f"ending; newest checkpoint: {newest}"
         name = signal.Signals(number).name
-        say(f"{name}: nothing has moved for {self.patience_s:g} s, {whereabouts(engine)}: {kept}")
+        say(f"{name}: nothing has moved for {still_s:.0f} s, {whereabouts(engine)}: {kept}")
         self._is_overdue, self.received = True, self.received or number
         if hasattr(signal, "pthread_kill"):
             signal.pthread_kill(threading.main_thread().ident or 0, number)

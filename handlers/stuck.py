@@ -44,9 +44,9 @@ def whereabouts(engine: Engine) -> str:
 class StuckWatch:
     """Look once in a second, from a thread, whether engines move; be told of signals as they arrive.
 
-    ``on_quiet()`` is called when nothing has moved for ``quiet_s``, once in each such time. When one of
-    ``signals`` has arrived and nothing has moved for ``patience_s`` since, ``on_stuck(number)`` is called,
-    once. While ``is_busy()``, that counts as moving. Where it has moved more slowly before, both wait for
+    ``on_quiet(still_s)`` is called when nothing has moved for ``quiet_s``, once in each such time. When one
+    of ``signals`` has arrived and nothing has moved for ``patience_s`` since, ``on_stuck(number, still_s)``
+    is called, once. While ``is_busy()``, that counts as moving. Where it has moved more slowly before, both wait for
     twice the longest pause.
 
     A signal is seen here even where the main thread does not come to handle it, inside a long computation.
@@ -57,9 +57,9 @@ class StuckWatch:
         engines: Sequence[Engine],
         *,
         signals: Collection[int],
-        on_stuck: Callable[[int], object],
+        on_stuck: Callable[[int, float], object],
         patience_s: float,
-        on_quiet: Callable[[], object] = lambda: None,
+        on_quiet: Callable[[float], object] = lambda still_s: None,
         quiet_s: float = math.inf,
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -102,11 +102,11 @@ class StuckWatch:
             asked = asked or arrived
             still_s = time.monotonic() - moved_s
             if asked and still_s >= max(self.patience_s, 2 * longest_s):
-                self.on_stuck(asked)
+                self.on_stuck(asked, still_s)
                 return
             if still_s >= max(self.quiet_s, 2 * longest_s) and not is_quiet and not asked:
                 is_quiet = True
-                self.on_quiet()
+                self.on_quiet(still_s)
 
     def _arrived(self) -> int:
         """Return a signal that has arrived, or 0 after a while."""
