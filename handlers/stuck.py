@@ -46,8 +46,8 @@ class StuckWatch:
 
     ``on_quiet(still_s)`` is called when nothing has moved for ``quiet_s``, once in each such time. When one
     of ``signals`` has arrived and nothing has moved for ``patience_s`` since, ``on_stuck(number, still_s)``
-    is called, once. While ``is_busy()``, that counts as moving. Where it has moved more slowly before, both wait for
-    twice the longest pause.
+    is called, once. While ``is_busy()``, that counts as moving. Where it has moved more slowly before, both
+    wait for twice the longest pause.
 
     A signal is seen here even where the main thread does not come to handle it, inside a long computation.
     """
