@@ -257,7 +257,7 @@ run_cifar2.main(sys.argv[1:])
     options = ["--data-root", image_tree, "--output", tmp_path / "run", *SMALL, "--num-workers", "1"]
     process = start_script(script, *options, "--visdom", "serve")
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "it rots" in error
     port = int(error.split("localhost:")[1].split("/")[0])
     assert not visdom_server.is_answering(port)

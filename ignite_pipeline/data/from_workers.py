@@ -21,21 +21,36 @@ _LACK_OF_MEMORY = ("shared memory", "No space left", "unable to resize file", "S
 def batches_from_workers(
     begin: Callable[[], Iterator[Any]], keyed: PositionKeyed, *, num_workers: int, otherwise: Otherwise | None
 ) -> Iterator[Any]:
-    """Yield what the workers load that ``begin`` starts.
+    """Start workers with ``begin``, and return what they load.
 
     `WorkersFailed` is raised if they cannot be started, die, or cannot hand over a batch; with ``otherwise``,
     the batches that it returns come instead.
     """
-    children, given = _Children(), 0
-    batches: Iterator[Any] | None = None
-    workers: list[BaseProcess] = []
     try:
         keyed.expect_workers(num_workers)
         before = multiprocessing.active_children()
         batches = begin()
-        workers = [process for process in multiprocessing.active_children() if process not in before]
-        workers_to_end().update(workers)
-        children.watch(workers)
+    except Exception as error:
+        failure = _failure(error, keyed, num_workers, workers=())
+        if otherwise is None:
+            raise failure from error
+        return iter(otherwise(0, failure))
+    workers = [process for process in multiprocessing.active_children() if process not in before]
+    workers_to_end().update(workers)
+    children = _Children(workers)
+    children.watch()
+    return _loaded(batches, children, keyed, num_workers, otherwise)
+
+
+def _loaded(
+    batches: Iterator[Any] | None,
+    children: "_Children",
+    keyed: PositionKeyed,
+    num_workers: int,
+    otherwise: Otherwise | None,
+) -> Iterator[Any]:
+    given = 0
+    try:
         while True:
             batch = children.ask(batches)
             given += 1
@@ -45,8 +60,8 @@ def batches_from_workers(
     except BadSample:
         raise
     except Exception as error:
-        failure = _failure(error, keyed, num_workers, workers)
-        end_soon(workers)
+        failure = _failure(error, keyed, num_workers, children.workers)
+        end_soon(children.workers)
         if otherwise is None:
             raise failure from (None if failure is error else error)
         batches, rest = None, otherwise(given, failure)
@@ -89,14 +104,13 @@ class _Children:
     to stop at, or in the midst of an evaluation.
     """
 
-    def __init__(self) -> None:
-        self.workers: Sequence[BaseProcess] = ()
+    def __init__(self, workers: Sequence[BaseProcess]) -> None:
+        self.workers = workers
         self._before: Any = None
         self._is_asked = self._has_missed = False
 
-    def watch(self, workers: Sequence[BaseProcess]) -> None:
+    def watch(self) -> None:
         """Take the place of torch's handler."""
-        self.workers = workers
         if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
             before = signal.signal(signal.SIGCHLD, self._handle)
             is_torchs = getattr(before, "__module__", "").startswith("torch.")
@@ -118,7 +132,7 @@ class _Children:
         if any(worker.exitcode for worker in self.workers):
             raise ChildProcessError("a worker has ended")
 
-    def ask(self, batches: Iterator[Any]) -> Any:
+    def ask(self, batches: Any) -> Any:
         """Return the next batch."""
         self._is_asked = True
         try:
