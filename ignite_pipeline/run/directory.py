@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,9 @@ class RunDirectory:
         before = read_run_config(self.path, task=self.task)
         dataset = config["dataset"]
         _require_same_data(self.path, before["dataset"], dataset)
+        for path in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoints/.*.tmp")):
+            with suppress(OSError):  # a folder, which is none of ours
+                path.unlink()  # what a kill has left
         update_config(self.path, {**before, **config, "sessions": [*before["sessions"], session]})
         if other := differences((before["sessions"] or [{}])[-1], where):
             say(f"{'; '.join(other)}: bits may differ from here on")
