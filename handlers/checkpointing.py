@@ -1,6 +1,5 @@
 """Checkpoints: written whole, read back and verified before an older one is removed."""
 
-import copy
 import logging
 import math
 import time
@@ -23,12 +22,11 @@ from handlers.checkpoint_files import (
 )
 from handlers.errors import NotSaved, UnusableRun
 from handlers.files import make_folders, write_whole
-from handlers.model_digest import unwrapped
+from handlers.restoring import put_back
 from handlers.states import (
     Stateful,
     added_attributes,
     copied,
-    freeze_parameters,
     frozen_parameters,
     holds_nan,
     state_of,
@@ -275,52 +273,6 @@ class Checkpoints:
             )
         if surplus := held - self.objects.keys():
             raise UnusableRun(f"the checkpoint holds {', '.join(sorted(surplus))}, which this run lacks")
-        self._put_back(payload)
-        engine.load_state_dict(payload["engine"])
-        engine.should_terminate = False  # else Ignite takes the place for the beginning of an epoch
-        _set_attributes(engine, payload)
-        engine.state.metrics.update(payload["metrics"])
-        self._restore_again_once_started(engine, payload)
+        put_back(engine, self.objects, payload)
         self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
         self._saved_at = engine.state.iteration
-
-    def _put_back(self, payload: Mapping[str, Any]) -> None:
-        for name, thing in self.objects.items():
-            if name not in payload["objects"]:
-                continue
-            try:
-                unwrapped(thing).load_state_dict(payload["objects"][name])
-            except (RuntimeError, KeyError, ValueError) as error:
-                raise UnusableRun(f"the checkpoint's {name} does not fit this run's ({error})") from error
-            freeze_parameters(thing, payload["frozen"][name])
-
-    def _restore_again_once_started(self, engine: Engine, payload: Mapping[str, Any]) -> None:
-        # What happens at a start has happened before; so has what happens at the start of the epoch, if the
-        # run goes on inside one. Ignite's metrics, say, forget all they know.
-        inside = bool(engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length)
-
-        to_come = [payload]
-
-        def restore(engine: Engine) -> None:
-            if not to_come:  # a profiler has wrapped this, so that it could not be removed
-                return
-            payload = to_come.pop()
-            if engine.has_event_handler(restore, event):
-                engine.remove_event_handler(restore, event)
-            self._put_back(payload)
-            _set_attributes(engine, payload)
-
-        event = Events.GET_BATCH_STARTED if inside else Events.STARTED
-        engine.add_event_handler(event, restore)
-
-
-def _set_attributes(engine: Engine, payload: Mapping[str, Any]) -> None:
-    for name, value in payload["engine_attributes"].items():
-        now = getattr(engine.state, name, None)
-        if isinstance(now, list) and isinstance(value, list):
-            now[:] = value  # somebody may hold it
-        elif isinstance(now, dict) and isinstance(value, dict):
-            now.clear()
-            now.update(value)
-        else:
-            setattr(engine.state, name, copy.copy(value))

@@ -53,7 +53,8 @@ class LineFile:
         """Drop the records of later iterations, and all that is no record; of that, keep a copy beside it."""
         if not os.path.lexists(self.path):
             return
-        records, whole = self.read(), self._content()
+        whole = self._content()
+        records = records_in(whole, self.path, as_record=self.as_record)
         complete = [line for line in whole.split(b"\n")[:-1] if line]
         if len(records) < len(complete):  # else there is at most a last line that was cut off
             self._try(lambda: write_whole(self._damaged(), lambda path: path.write_bytes(whole)))

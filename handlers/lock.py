@@ -9,7 +9,7 @@ from handlers.errors import UnusableRun
 try:
     import fcntl
 except ImportError:  # Windows, where nothing is locked
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # mypy has no word for a module that may be missing
 
 
 def lock_run(directory: str | Path) -> None:

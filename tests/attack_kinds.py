@@ -3,10 +3,9 @@
 import random
 from collections.abc import Callable
 
+from attack_data import bad_data, changed_data
 from attack_disks import full_disk, read_only_disk
 from attack_files import (
-    bad_data,
-    changed_data,
     damaged_checkpoints,
     damaged_file,
     damaged_meanwhile,

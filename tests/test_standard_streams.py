@@ -82,12 +82,10 @@ def test_a_reader_that_has_stopped_to_read_is_not_waited_for():
     reader, writer = os.pipe()
     with open(writer, "w") as file:
         stream = GuardedStream(file, patience_s=0.05)
-        start = time.monotonic()
         writing = threading.Thread(target=lambda: [print("x" * 999, file=stream) for _ in range(1000)])
         writing.start()
         writing.join(10)
         assert not writing.is_alive()
-        assert time.monotonic() - start < 5
         read = os.read(reader, 1 << 20)
         print("again", file=stream)
         assert os.read(reader, 1 << 20).endswith(b"again\n")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ignite_pipeline.data.from_workers import Otherwise, batches_from_workers
-from ignite_pipeline.data.position_keyed import Collate, PositionKeyed
+from ignite_pipeline.data.position_keyed import Collate, PositionKeyed, size_of
 from ignite_pipeline.data.position_sampler import BatchKey, PositionSampler
 from ignite_pipeline.data.worker_process import begin_work
 from ignite_pipeline.seeding import EVALUATION_STREAM, position_seed
@@ -102,7 +102,7 @@ def endless_loader(
         _drop_options_of_workers(dataloader_options)
     keyed = PositionKeyed(dataset, seed=seed, collate_fn=collate_fn, skip_bad=skip_bad)
     sampler = PositionSampler(
-        len(dataset),  # type: ignore[arg-type]
+        size_of(dataset),
         batch_size=batch_size,
         seed=seed,
         start_iteration=start_iteration,
@@ -141,7 +141,7 @@ def evaluation_loader(
     if num_workers == 0:
         _drop_options_of_workers(dataloader_options)
     keyed = PositionKeyed(dataset, seed=position_seed(seed, EVALUATION_STREAM), collate_fn=collate_fn)
-    size = len(dataset)  # type: ignore[arg-type]
+    size = size_of(dataset)
     batches = [range(first, min(first + batch_size, size)) for first in range(0, size, batch_size)]
     keys = [BatchKey(number, 0, 0, list(indices)) for number, indices in enumerate(batches, start=1)]
     return _Loader(

@@ -1,8 +1,8 @@
 """A data set whose random draws depend on where in the run they are made, and on nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class PositionKeyed(Dataset[Any]):
             raise ValueError("skip_bad needs a data set that is read sample by sample, without __getitems__")
         self._deterministic = getattr(_innermost(dataset), "deterministic", False)
         # A byte for each sample; None where a bad one stops everything.
-        size = len(dataset)  # type: ignore[arg-type]
+        size = size_of(dataset)
         self._bad = torch.zeros(size, dtype=torch.uint8) if skip_bad else None
         self._at_work: Tensor | None = None
         self._reason = torch.empty(0, dtype=torch.uint8)
@@ -120,7 +120,7 @@ class PositionKeyed(Dataset[Any]):
         self._note(key.indices[0])
         try:
             with self._drawing_from(BATCH_STREAM, key.iteration, key.replica):
-                batch = self.dataset.__getitems__(key.indices)  # type: ignore[attr-defined]
+                batch = cast(Any, self.dataset).__getitems__(key.indices)
         except Exception as error:
             raise _bad_sample(f"one of samples {key.indices}", error) from error
         return self._collated(batch, key) if isinstance(batch, list) else batch
@@ -149,6 +149,11 @@ class PositionKeyed(Dataset[Any]):
         if self._deterministic:
             return nullcontext()
         return seeded(position_seed(self.seed, *position))
+
+
+def size_of(dataset: Dataset[Any]) -> int:
+    """Return the length of a map-style data set, which torch does not declare to have one."""
+    return len(cast(Sized, dataset))
 
 
 def takes_batches(dataset: Dataset[Any]) -> bool:

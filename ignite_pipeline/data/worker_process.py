@@ -64,7 +64,8 @@ def _end_with_parent() -> None:
 
 
 def _end_where_a_batch_is_lost(note: Callable[[str], object]) -> None:
-    # multiprocessing sends from a thread, which drops what it cannot send, and the parent waits for ever.
+    # multiprocessing sends from a thread, which drops what it cannot send, and the parent waits for ever. It
+    # has this hook for that, which it leaves out of its documentation, and so typeshed does.
     def end(error: Exception, batch: object) -> None:
         try:
             note(f"{type(error).__name__}: {error}")

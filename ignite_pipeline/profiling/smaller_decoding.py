@@ -40,7 +40,7 @@ def drafting(size: tuple[int, int]) -> Iterator[None]:
         image.draft(None, size)
         return image
 
-    Image.open = open_small  # type: ignore[assignment]
+    Image.open = open_small  # type: ignore[assignment]  # whatever it is given goes to the one that was there
     try:
         yield
     finally:

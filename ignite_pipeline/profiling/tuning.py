@@ -13,7 +13,7 @@ from ignite.engine import Engine
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ignite_pipeline.data.loading import endless_loader
-from ignite_pipeline.data.position_keyed import Collate
+from ignite_pipeline.data.position_keyed import Collate, size_of
 from ignite_pipeline.machine import available_cores
 
 Step = Callable[[Engine, Any], Any]
@@ -78,9 +78,10 @@ class Measurement:
 
 def items_per_s(dataset: Dataset[Any], *, seconds: float = 1.0) -> float:
     """Return how many samples a second the data set alone gives, in order, in this process."""
+    size = size_of(dataset)
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
-        dataset[count % len(dataset)]  # type: ignore[arg-type]
+        dataset[count % size]
         count += 1
     return count / (time.perf_counter() - start)
 

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from ignite_pipeline.command_line import say
 from ignite_pipeline.data.loading import EndlessLoader
+from ignite_pipeline.data.position_keyed import size_of
 
 
 def description_of(dataset: Dataset[Any]) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def description_of(dataset: Dataset[Any]) -> dict[str, Any]:
     digest = getattr(dataset, "sha256", None)
     return {
         "name": type(dataset).__name__,
-        "train": len(dataset),  # type: ignore[arg-type]
+        "train": size_of(dataset),
         "sha256": digest() if callable(digest) else None,
     }
 

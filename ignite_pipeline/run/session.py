@@ -1,7 +1,6 @@
 """A run: what a recipe asks for its loaders, its place on a device, and its handlers in their order."""
 
 import json
-import logging
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
@@ -34,16 +33,16 @@ from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader
 from ignite_pipeline.data.own_randomness import keeps_random_state
-from ignite_pipeline.data.position_keyed import UnreadableSample, takes_batches
+from ignite_pipeline.data.position_keyed import takes_batches
 from ignite_pipeline.devices import resolve_device, resolve_precision, to_device
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.run.auto_workers import AutoWorkers
+from ignite_pipeline.run.correctable import correctable
 from ignite_pipeline.run.directory import RunDirectory
 from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.live_board import require_board, showing
 from ignite_pipeline.run.notices import Notices
-from ignite_pipeline.run.out_of_memory import advice, is_out_of_memory
 from ignite_pipeline.run.outcome import description_of, say_how_it_went, say_replaced_samples
 from ignite_pipeline.run.saved_objects import objects_to_save
 from ignite_pipeline.run.stored_options import kept_options
@@ -292,8 +291,6 @@ class Run:
             raise ValueError("run.train takes the loader that run.train_loader returned last")
         self.trained = True
         attached = self._attached
-        for engine in (trainer, *attached.evaluators):
-            engine.logger.addFilter(_is_no_echo)
         record, checkpoints, unsaved = attached.record, attached.checkpoints, attached.unsaved
         for handler in (record, checkpoints, unsaved, attached.line):
             handler.attach(trainer)
@@ -322,20 +319,11 @@ class Run:
             before_exit=partial(record.end, "interrupted", digest=False),
         )
         with stop.attach(trainer):  # around all that writes down how it went
-            try:
-                with closing(unsaved), record, board, stop.interrupting():
-                    if trainer.state.iteration < iterations:
-                        run_until(iterations, trainer, loader)
-            except UnreadableSample as error:
-                words = str(error).strip().splitlines()[-1]  # above it, a worker's has the traceback
-                reason = words.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
-                raise BadInput(f"{reason}; fix it, or --on-bad-sample skip") from error
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                size = loader.batch_sampler.batch_size
-                said = advice(error, trainer, self.compute, batch_size=size, directory=self.directory)
-                raise BadInput(said) from None
+            size = loader.batch_sampler.batch_size
+            in_one_line = correctable(trainer, self.compute, batch_size=size, directory=self.directory)
+            with in_one_line, closing(unsaved), record, board, stop.interrupting():
+                if trainer.state.iteration < iterations:
+                    run_until(iterations, trainer, loader)
             say_replaced_samples(trainer.state.dataloader)
             say_how_it_went(self.directory)
 
@@ -362,8 +350,3 @@ class Run:
         self._directory.discard_if_empty()
         if isinstance(error, KeyboardInterrupt) and self._directory.exists:
             say(f"interrupted; go on with --resume {self.directory}")
-
-
-def _is_no_echo(record: logging.LogRecord) -> bool:
-    """Return whether a line of an engine's log is more than the message of an error that it raises."""
-    return "terminating due to exception" not in str(record.msg)
