@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, RandomSampler, Sampler, WeightedRandomSampler
 from tqdm import tqdm
 
-from ignite_pipeline.data.position_sampler import PositionSampler
+from ignite_pipeline.data.position_sampler import BatchKey, PositionSampler
 
 BATCH = 64
 MOST_TIMED = 10**7  # indices of an epoch
@@ -38,7 +38,7 @@ Batches = Iterator[list[int]]
 def ours(size: int, first: int, weights: Tensor | None = None) -> Batches:
     """Yield batches as the endless loader asks for them, from batch ``first`` of an epoch on."""
     sampler = PositionSampler(size, batch_size=BATCH, seed=0, start_iteration=first, weights=weights)
-    return (key.indices for key in sampler)
+    return (key.indices for key in sampler if isinstance(key, BatchKey))
 
 
 def randperm(size: int, first: int) -> Batches:

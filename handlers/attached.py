@@ -2,11 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import partial
+from functools import partial, wraps
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from ignite.distributed import utils as idist_utils
+from ignite.distributed.comp_models.base import _SerialModel
 from ignite.engine import Engine
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _entries(engine: Engine, event: Enum) -> list[Any]:
@@ -43,6 +48,35 @@ def step_of(engine: Engine) -> Callable[[Engine, Any], Any]:
     True
     """
     return engine._process_function
+
+
+def replace_step(engine: Engine, step: Callable[[Engine, Any], Any]) -> None:
+    """Let an engine run another step function.
+
+    >>> engine = Engine(lambda engine, batch: 1)
+    >>> replace_step(engine, lambda engine, batch: 2)
+    >>> engine.run([0]).output
+    2
+    """
+    engine._process_function = step
+
+
+def as_if_alone(function: Callable[P, T]) -> Callable[P, T]:
+    """Return ``function``, which is not to know, when it is called, of any other process than its own.
+
+    An Ignite metric that has been given all outputs must not add up what several processes have.
+    """
+
+    @wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        before = idist_utils._model, idist_utils._need_to_sync
+        idist_utils._model, idist_utils._need_to_sync = _SerialModel(), False
+        try:
+            return function(*args, **kwargs)
+        finally:
+            idist_utils._model, idist_utils._need_to_sync = before
+
+    return alone
 
 
 def attached_objects(engine: Engine) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from handlers.agreement import Agreement
 from handlers.checkpoint_files import (
     NAME,
     checkpoint_path,
@@ -54,6 +55,10 @@ class Checkpoints:
     a checkpoint must not stand without; if it raises, nothing is saved. A ``timer`` counts the time of the
     loop apart.
 
+    Where several processes train together, all attach one, with an ``agreement`` by which they save after
+    the same iteration, and all but one with ``writes=False``: these take states and write nothing.
+    ``verify(objects)`` is called before each save, and what it raises ends the run.
+
     Attach it after whatever has its state saved, or publishes the score, or writes a record.
 
     >>> import tempfile
@@ -82,6 +87,9 @@ class Checkpoints:
         timer: FetchComputeTimer | None = None,
         background: bool = False,
         before: Callable[[], object] = lambda: None,
+        agreement: Agreement | None = None,
+        writes: bool = True,
+        verify: Callable[[Mapping[str, Stateful]], object] = lambda objects: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if keep < 1:
@@ -91,6 +99,7 @@ class Checkpoints:
         self.directory, self.objects, self._named = Path(directory), dict(objects), set(objects)
         self.every_s, self.keep, self.score, self.maximize, self.clock = every_s, keep, score, maximize, clock
         self.config, self.timer, self.background, self.before = dict(config or {}), timer, background, before
+        self.agreement, self.writes, self.verify = agreement, writes, verify
         self.failure: str | None = None
         self.is_saving = False
         self._best: Best = None
@@ -112,13 +121,17 @@ class Checkpoints:
 
     def start(self, engine: Engine) -> None:
         """Remove what a kill has left, refuse a directory with a later checkpoint, and save."""
+        if self.writes:
+            self._tidy(engine.state.iteration)
+        self.save(engine)
+
+    def _tidy(self, iteration: int) -> None:
         for path in self.directory.glob(".checkpoint_*.tmp"):
             with suppress(OSError):
                 path.unlink()
         for path in self._files():
-            if int(path.stem.rpartition("_")[2]) > engine.state.iteration:
+            if int(path.stem.rpartition("_")[2]) > iteration:
                 self._refuse_or_set_aside(path)
-        self.save(engine)
 
     def _refuse_or_set_aside(self, path: Path) -> None:
         try:
@@ -144,11 +157,21 @@ class Checkpoints:
 
     def save_if_due(self, engine: Engine) -> None:
         """Save if ``every_s`` have passed; after an epoch's last iteration, `save_scored` does."""
+        if self.agreement is not None and self.agreement.is_agreed("save"):
+            self._save_inside_an_epoch(engine)
+            return
         if self.every_s is None or self.clock() - self._last_save_s < self.every_s:
             return
+        if self._written is not None and not self._written.done():
+            return
+        if self.agreement is None:
+            self._save_inside_an_epoch(engine)
+        elif self.writes:
+            self.agreement.ask("save")
+
+    def _save_inside_an_epoch(self, engine: Engine) -> None:
         state = engine.state
-        writing = self._written is not None and not self._written.done()
-        if not writing and not (state.epoch_length and state.iteration % state.epoch_length == 0):
+        if not (state.epoch_length and state.iteration % state.epoch_length == 0):
             self.save(engine)
 
     def save_scored(self, engine: Engine) -> None:
@@ -193,6 +216,7 @@ class Checkpoints:
         iteration = engine.state.iteration
         path = self._path(iteration)
         conclude = partial(self._conclude, path, iteration, best)
+        self.verify(self.objects)
         with self._saving():
             try:
                 self.before()
@@ -205,7 +229,9 @@ class Checkpoints:
                     "objects": {name: state_of(it) for name, it in self.objects.items()},
                     "frozen": {name: frozen_parameters(it) for name, it in self.objects.items()},
                 }
-                if self.background:
+                if not self.writes:
+                    self._saved_at, self._best = iteration, best
+                elif self.background:
                     self._written = self._pool.submit(self._write, path, copied(content))
                     self._conclude_last = partial(conclude, self._written.result)
                 else:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
@@ -19,7 +20,8 @@ class SampleGrids:
     ``make_columns()`` returns the columns of the grid, each ``(N, C, H, W)`` in [-1, 1]: input, generated and
     real, say; image *i* of each stands in row *i*. It is called under one and the same seed, so that noise
     does not change from epoch to epoch, and the generators are as before when it returns. The files are
-    ``epoch_0001.png`` and so on. One that cannot be written is logged; training goes on.
+    ``epoch_0001.png`` and so on; of several processes, the first writes them. One that cannot be written is
+    logged; training goes on.
 
     >>> import tempfile
     >>> directory = tempfile.TemporaryDirectory()
@@ -51,7 +53,7 @@ class SampleGrids:
 
     def write_if_due(self, engine: Engine) -> None:
         """Write the grid of this epoch."""
-        if engine.state.epoch % self.every_epochs:
+        if engine.state.epoch % self.every_epochs or idist.get_rank():
             return
         # A quarter of a second to import torchvision's ops: only who draws pays for it.
         from torchvision.utils import save_image

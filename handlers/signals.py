@@ -11,6 +11,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from handlers.agreement import Agreement
 from handlers.checkpointing import Checkpoints
 from handlers.stuck import StuckWatch, say, waits_for_data, whereabouts
 
@@ -53,6 +54,14 @@ def raising_on_signals(*, patience_s: float = 30.0) -> Iterator[None]:
         _restore(before)
 
 
+def _wish(number: int) -> str:
+    return f"end by signal {int(number)}"
+
+
+# What an `Agreement` has to know.
+WISHES = ("save", *map(_wish, ENDING))
+
+
 def _exit(number: int, still_s: float) -> None:
     say(f"{signal.Signals(number).name}: ending at once, for nothing has answered")
     os._exit(128 + number)
@@ -93,6 +102,9 @@ class StopOnSignal:
     is done in the context once the engine has ended is not interrupted. Without a signal it costs an
     iteration nothing, and says so if nothing moves for ``quiet_s``.
 
+    Where several processes train together, an ``agreement`` lets them end after the same iteration, whichever
+    the signal has reached; none saves on its own.
+
     >>> trainer = Engine(lambda engine, batch: os.kill(os.getpid(), signal.SIGTERM))
     >>> try:
     ...     with StopOnSignal().attach(trainer):
@@ -110,8 +122,10 @@ class StopOnSignal:
         before_exit: Callable[[BaseException], object] = lambda error: None,
         patience_s: float = 30.0,
         quiet_s: float = 60.0,
+        agreement: Agreement | None = None,
     ) -> None:
         self.checkpoints, self.watch, self.before_exit = checkpoints, watch, before_exit
+        self.agreement = agreement
         self.patience_s, self.quiet_s = patience_s, quiet_s
         self.received: int | None = None
         self._received_s = 0.0
@@ -124,6 +138,9 @@ class StopOnSignal:
     def attach(self, engine: Engine) -> "StopOnSignal":
         """Remember the engine to stop and return self."""
         self._engine = engine
+        if self.agreement is not None:
+            for event, handler in self._stops():
+                engine.add_event_handler(event, handler)
         return self
 
     def __enter__(self) -> "StopOnSignal":
@@ -175,6 +192,8 @@ class StopOnSignal:
     def _save_between_steps(self, engine: Engine) -> None:
         # At an epoch's end it has been saved, before what the next has begun with.
         length = engine.state.epoch_length
+        if self.agreement is not None:
+            return
         if self.checkpoints is not None and not (length and engine.state.iteration % length == 0):
             self.checkpoints.save(engine)
 
@@ -188,7 +207,9 @@ class StopOnSignal:
                 raise Interrupted(number)
             return
         self.received, self._received_s = number, time.monotonic()
-        if self._engine is not None:  # from here on, after whatever else is attached
+        if self.agreement is not None:
+            self.agreement.ask(_wish(number))
+        elif self._engine is not None:  # from here on, after whatever else is attached
             for event, handler in self._stops():
                 self._engine.add_event_handler(event, handler)
         say(f"{signal.Signals(number).name}: saving after this step; once more ends it at once")
@@ -205,7 +226,12 @@ class StopOnSignal:
             self.stop(engine)
 
     def stop(self, engine: Engine) -> None:
-        """Save and end the run."""
+        """Save and end the run; of several processes, if all know."""
+        if self.agreement is not None:
+            agreed = [number for number in ENDING if self.agreement.is_agreed(_wish(number))]
+            if not agreed:
+                return
+            self.received = agreed[0]
         if self.checkpoints is not None:
             self.checkpoints.save(engine)
         engine.terminate()
@@ -220,7 +246,8 @@ class StopOnSignal:
         if engine is None:
             return
         newest = None if self.checkpoints is None else self.checkpoints.newest
-        kept = "saving" if waits_for_data(engine) else f"ending; newest checkpoint: {newest}"
+        saves = waits_for_data(engine) and self.agreement is None
+        kept = "saving" if saves else f"ending; newest checkpoint: {newest}"
         name = signal.Signals(number).name
         say(f"{name}: nothing has moved for {still_s:.0f} s, {whereabouts(engine)}: {kept}")
         self._is_overdue, self.received = True, self.received or number

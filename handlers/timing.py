@@ -13,7 +13,7 @@ from handlers.attached import put_first
 from handlers.device_time import DeviceTimeline
 from handlers.timing_statistics import IterationTimes
 
-LOOP_PARTS = ("fetch", "transfer", "compute", "handlers")
+LOOP_PARTS = ("fetch", "transfer", "compute", "handlers", "others")
 PARTS = (*LOOP_PARTS, "evaluate", "checkpoint", "first_batch")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +25,7 @@ class FetchComputeTimer:
     - ``fetch``: from ``GET_BATCH_STARTED`` to ``GET_BATCH_COMPLETED``, waiting for the loader;
     - ``transfer``: what is wrapped in `timed` as such, moving the batch to the device;
     - ``compute``: the rest of the step function;
+    - ``others``: what is wrapped in `timed` as such, adding up with other processes and waiting for them;
     - ``evaluate``: runs of the engines given to `watch`;
     - ``checkpoint``: what runs inside ``with timer.part("checkpoint")``, as `Checkpoints` does;
     - ``first_batch``: from a start to the first batch, in which workers start and caches are cold;
@@ -66,6 +67,10 @@ class FetchComputeTimer:
         self._started = False
         self._inside = "handlers"
         self._awaits_first_batch = True
+        self.processes: list[dict[str, float]] = []
+        """The seconds of each of several processes, if somebody has gathered them."""
+        self.straggler: str | None = None
+        """Which of them the others wait for, in words, if it is one."""
 
     def attach(self, engine: Engine) -> "FetchComputeTimer":
         """Register on the engine's events and return self."""
@@ -176,20 +181,21 @@ class FetchComputeTimer:
     def _since_last(self) -> tuple[float, ...] | None:
         """Return the host's seconds in each part of the loop, and outside it, since the last call, if any."""
         host, before = self._host, self._iteration_start
-        now = (host["fetch"], host["transfer"], host["compute"], host["handlers"], self._mark)
+        now = (host["fetch"], host["transfer"], host["compute"], host["handlers"], host["others"], self._mark)
         self._iteration_start = now
         if before is None:
             return None
         fetch, transfer = now[0] - before[0], now[1] - before[1]
-        compute, handlers = now[2] - before[2], now[3] - before[3]
-        return fetch, transfer, compute, handlers, now[4] - before[4] - fetch - transfer - compute - handlers
+        compute, handlers, others = now[2] - before[2], now[3] - before[3], now[4] - before[4]
+        in_loop = fetch + transfer + compute + handlers + others
+        return fetch, transfer, compute, handlers, others, now[5] - before[5] - in_loop
 
     def _read_device(self, device: DeviceTimeline) -> None:
         for idle_s, busy_s, host in device.passed():
-            fetch, _, _, handlers, outside = host
+            fetch, _, _, handlers, _, outside = host
             idle_s = min(max(0.0, idle_s - outside), fetch + handlers)
             waited = idle_s * fetch / ((fetch + handlers) or 1.0)
-            times = (waited, 0.0, busy_s, idle_s - waited)
+            times = (waited, 0.0, busy_s, idle_s - waited, 0.0)
             self.times.add(times)
             for part, on_device, on_host in zip(LOOP_PARTS, times, host, strict=False):
                 self._device_less_host[part] += on_device - on_host
@@ -209,7 +215,7 @@ class FetchComputeTimer:
             engine.state.metrics[f"time/{part}_s"] = seconds - self._epoch_start[part]
 
     def loop_s(self) -> float:
-        """Return the seconds in the training loop: fetch, transfer, compute and handlers."""
+        """Return the seconds in the training loop: fetch, transfer, compute, handlers and others."""
         seconds = self.seconds
         return sum(seconds[part] for part in LOOP_PARTS)
 
@@ -223,8 +229,8 @@ class FetchComputeTimer:
         return f"data {seconds['fetch'] / loop_s:.0%} · compute {seconds['compute'] / loop_s:.0%}"
 
     def verdict(self) -> str:
-        """Say what the loop is bound by (see `IterationTimes.verdict`)."""
-        return self.times.verdict()
+        """Say what the loop is bound by (see `IterationTimes.verdict`), or which process all wait for."""
+        return f"straggler: {self.straggler}" if self.straggler else self.times.verdict()
 
     def summary(self) -> dict[str, Any]:
         """Return the parts in seconds, the verdict, and the speed-up that perfect loading would give.
@@ -240,6 +246,7 @@ class FetchComputeTimer:
             "verdict": self.verdict(),
             "ceiling_speedup": ceiling and ceiling[0],
             "ceiling_speedup_95": ceiling and list(ceiling[1:]),
+            **({"processes": self.processes} if self.processes else {}),
             "median_s": {part: self.times.quantile(part, 0.5) for part in LOOP_PARTS},
             "p95_s": {part: self.times.quantile(part, 0.95) for part in LOOP_PARTS},
         }

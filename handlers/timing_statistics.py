@@ -86,15 +86,18 @@ class IterationTimes:
         return float(ratio), float(max(1.0, ratio - margin)), float(ratio + margin)
 
     def verdict(self) -> str:
-        """Say what the loop is bound by, from the parts ``fetch``, ``compute`` and ``handlers``.
+        """Say what the loop is bound by, from the parts ``fetch``, ``compute``, ``handlers`` and ``others``.
 
-        ``data-bound`` or ``handler-bound`` if that takes more than 15 % of the loop (the larger of them if
-        both do); else ``compute-bound`` if computing takes 90 % or more, and ``balanced`` if it does
-        not. Below 20 iterations, ``too few iterations to say``.
+        ``data-bound``, ``handler-bound`` or, for the sums of several processes, ``exchange-bound`` if that
+        takes more than 15 % of the loop (the largest of them, if several do); else ``compute-bound`` if
+        computing takes 90 % or more, and ``balanced`` if it does not. Below 20 iterations, ``too few
+        iterations to say``.
         """
         if self.count < _ENOUGH_ITERATIONS:
             return "too few iterations to say"
         waits = {"data-bound": self.share("fetch"), "handler-bound": self.share("handlers")}
+        if "others" in self.parts:
+            waits["exchange-bound"] = self.share("others")
         largest = max(waits, key=waits.__getitem__)
         if waits[largest] > _LARGE_SHARE:
             return largest

@@ -80,8 +80,18 @@ def make_folder(path: Path, *, option: str) -> None:
         raise BadInput(f"{option} {path} cannot be written: {error.strerror or error}") from error
 
 
+_silent: list[bool] = []
+
+
+def be_silent() -> None:
+    """Let `say` print nothing from here on: another process says the same."""
+    _silent.append(True)
+
+
 def say(text: str) -> None:
     """Print a line on standard error; a terminal that is gone is not the run's concern."""
+    if _silent:
+        return
     with suppress(OSError, ValueError, RuntimeError):
         print(text, file=sys.stderr, flush=True)
 

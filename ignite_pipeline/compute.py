@@ -14,10 +14,12 @@ from torch.utils.checkpoint import checkpoint
 from ignite_pipeline.devices import AUTOCAST_DTYPES, resolve_precision, to_device
 from ignite_pipeline.model_modes import Buffers, RepeatedFrom, TrainingMode
 from ignite_pipeline.nested import joined, leaves, map_leaves, split
+from ignite_pipeline.replicas import Replicas, Replicated
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_EVERY_ITERS = 50
 Part = TypeVar("Part")
+Result = TypeVar("Result")
 # The loss to minimise, and what the step publishes.
 LossAndOutput = tuple[Tensor, dict[str, Tensor]]
 
@@ -39,12 +41,14 @@ class Compute:
     within 50 iterations. The device is not asked for the loss's value where the optimizer is a fused one
     (``torch.optim.SGD(..., fused=True)``).
 
+    With ``replicas``, a batch comes in as many parts, and an update is that of their mean (see `Replicas`).
+
     >>> weight = torch.nn.Parameter(torch.ones(1))
     >>> optimizer = torch.optim.SGD([weight], lr=0.1, fused=True)
     >>> compute = Compute()
     >>> def step(engine, factor):
     ...     compute.begin(engine)
-    ...     return compute.update(optimizer, lambda x: (x * weight.sum(), {}), [factor])
+    ...     return compute.update(optimizer, lambda x: (x * weight.sum(), {}), compute.parts(factor))
     >>> _LOGGER.disabled = True
     >>> for batches in ([1.0, torch.nan, 1.0], [1.0]):
     ...     _ = Engine(step).run(batches)
@@ -61,12 +65,14 @@ class Compute:
         skip_non_finite: bool = False,
         micro_batches: int = 1,
         transfer: Callable[[Any], Any] | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         if micro_batches < 1:
             raise ValueError(f"micro_batches must be at least 1, got {micro_batches}")
         self.device, self.precision = torch.device(device), resolve_precision(precision, device)
         self.skip_non_finite, self.micro_batches = skip_non_finite, micro_batches
         self.transfer = transfer or to_device(self.device)
+        self.replicas = replicas
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self._engine: Engine | None = None
         self._modes: dict[nn.Module, TrainingMode] = {}
@@ -93,11 +99,33 @@ class Compute:
             if self._bad is not None:
                 self._left_out = self._bad if self._left_out is None else self._left_out | self._bad
             self._bad = None
+        if self.replicas is not None:
+            self.replicas.begin(engine.state.iteration, models)
         if self.skip_non_finite:
             self._buffers = Buffers(*models)
 
+    def parts(self, batch: Any, prepare: Callable[[Any], Any] | None = None) -> list[Any]:
+        """Return the parts of a batch, on the device: one for each replica that this process computes.
+
+        Each is what ``prepare`` makes of it there, drawing at random as that replica.
+        """
+        if self.replicas is None:
+            batch = self.transfer(batch)
+            return [batch if prepare is None else prepare(batch)]
+        batches = batch.batches if isinstance(batch, Replicated) else [batch]
+        parts = [self.transfer(batch) for batch in batches]
+        return parts if prepare is None else self.replicas.each(prepare, parts)
+
+    def each(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+        """Return what ``function`` makes of each part, drawing at random as that replica."""
+        if self.replicas is None:
+            return [function(part) for part in parts]
+        return self.replicas.each(function, parts)
+
     def end(self) -> None:
         """End a step: buffers, such as the statistics of batch norm, forget a batch that was skipped."""
+        if self.replicas is not None:
+            self.replicas.end()
         if self._buffers is not None and self._bad is not None:
             self._buffers.restore(where=self._bad)
         self._buffers = None
@@ -179,26 +207,29 @@ class Compute:
         *,
         clip_norm: float | None = None,
     ) -> dict[str, Tensor]:
-        """Make one step of ``optimizer`` on the sum of ``forward``'s losses; return the sums of its outputs.
+        """Make one step of ``optimizer`` on the mean of ``forward``'s losses; return means of its outputs.
 
-        ``forward`` is called with one part of the batch after the other and returns its loss, a tensor
-        ``()``, and a dict of such: both weighted, so that the sums are what is wanted of the batch.
-        ``clip_norm`` bounds the global L2 norm of the gradients. A loss that is not finite is no step. The
-        gradients stay, to be looked at; the outputs are detached, and on the device.
+        ``forward`` is called with each of the ``parts``, and returns its loss, a tensor ``()``, and a dict of
+        such. ``clip_norm`` bounds the global L2 norm of the gradients. A loss that is not finite is no step.
+        The gradients stay, to be looked at; the outputs are detached, and on the device.
         """
-        optimizer.zero_grad()
-        total: Tensor | None = None
-        sums: dict[str, Tensor] = {}
-        for part in parts:
+
+        def backward(part: Part) -> LossAndOutput:
             loss, output = forward(part)
             self.scaler.scale(loss).backward()
-            total = loss.detach() if total is None else total + loss.detach()
-            for name, value in output.items():
-                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
-        if total is None:
-            raise ValueError("parts must hold at least one part of the batch, got none")
-        self._step(optimizer, total, clip_norm)
-        return sums
+            return loss, output
+
+        optimizer.zero_grad()
+        if self.replicas is not None:
+            loss, output = self.replicas.update(optimizer, backward, parts)
+            with self.replicas.updating():
+                self._step(optimizer, loss, clip_norm)
+            return output
+        if len(parts) != 1:
+            raise ValueError(f"parts must be those of one replica, got {len(parts)}")
+        loss, output = backward(parts[0])
+        self._step(optimizer, loss.detach(), clip_norm)
+        return {name: value.detach() for name, value in output.items()}
 
     def _step(self, optimizer: Optimizer, loss: Tensor, clip_norm: float | None) -> None:
         if not optimizer.state:

@@ -86,18 +86,23 @@ def gan_step(
             loss = loss + reconstruction_weight * output["loss_g_reconstruction"]
         return loss, output
 
+    def with_fake(images: tuple[Tensor, Tensor]) -> _Images:
+        return (*images, by.predict(generator, images[0]))
+
+    def with_detached_fake(images: tuple[Tensor, Tensor]) -> _Images:
+        with torch.no_grad():
+            return with_fake(images)
+
     def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
         by.begin(engine, generator, discriminator)
-        batch = by.transfer(batch)
-        source, target = batch if transform is None else transform(batch)
+        images = by.parts(batch, transform)
         for _ in range(discriminator_steps - 1):
-            with torch.no_grad():
-                part = source, target, by.predict(generator, source)
-            by.update(optimizer_d, loss_of_discriminator, [part], clip_norm=clip_norm)
-        part = source, target, by.predict(generator, source)
-        output = by.update(optimizer_d, loss_of_discriminator, [part], clip_norm=clip_norm)
+            parts = by.each(with_detached_fake, images)
+            by.update(optimizer_d, loss_of_discriminator, parts, clip_norm=clip_norm)
+        parts = by.each(with_fake, images)
+        output = by.update(optimizer_d, loss_of_discriminator, parts, clip_norm=clip_norm)
         with frozen(discriminator):
-            output |= by.update(optimizer_g, loss_of_generator, [part], clip_norm=clip_norm)
+            output |= by.update(optimizer_g, loss_of_generator, parts, clip_norm=clip_norm)
         by.end()
         for schedule in schedules:
             schedule.step()

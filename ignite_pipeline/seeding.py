@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from ignite.engine import Engine, Events
 
 # One stream for each use, so that equal positions in two of them draw unrelated numbers.
 ORDER_STREAM, SAMPLE_STREAM, STEP_STREAM, REPLACE_STREAM = range(4)
-COLLATE_STREAM, BATCH_STREAM, EVALUATION_STREAM = range(4, 7)
+COLLATE_STREAM, BATCH_STREAM, EVALUATION_STREAM, REPLICA_STREAM = range(4, 8)
 
 _MASK = (1 << 64) - 1
 
@@ -65,6 +66,52 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.set_state(states[2])
 
 
+class StepGenerators:
+    """The generators that a step draws from: torch's default ones, on the processor and on ``device``.
+
+    With ``everything``, those of ``random`` and ``numpy.random`` too.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu", *, everything: bool = False) -> None:
+        # Of each: what seeds it, what returns its state, and what puts one back.
+        self._each: list[tuple[Callable[..., object], Callable[[], Any], Callable[[Any], object]]] = [
+            _functions_of(torch.default_generator)
+        ]
+        device = torch.device(device)
+        if device.type == "cuda":
+            torch.cuda.init()
+            index = torch.cuda.current_device() if device.index is None else device.index
+            self._each.append(_functions_of(torch.cuda.default_generators[index]))
+        elif device.type == "mps":
+            self._each.append((torch.mps.manual_seed, torch.mps.get_rng_state, torch.mps.set_rng_state))
+        if everything:
+            self._each.append((random.seed, random.getstate, random.setstate))
+            self._each.append((_seed_numpy, np.random.get_state, np.random.set_state))
+        self.seeders = [seed for seed, _, _ in self._each]
+
+    def seed(self, seed: int) -> None:
+        """Seed all of them."""
+        for manual_seed in self.seeders:
+            manual_seed(seed)
+
+    def states(self) -> list[Any]:
+        """Return where they are, for `restore`."""
+        return [get() for _, get, _ in self._each]
+
+    def restore(self, states: list[Any]) -> None:
+        """Put them back."""
+        for (_, _, put_back), state in zip(self._each, states, strict=True):
+            put_back(state)
+
+
+def _functions_of(generator: torch.Generator) -> tuple[Any, Any, Any]:
+    return generator.manual_seed, generator.get_state, generator.set_state
+
+
+def _seed_numpy(seed: int) -> None:
+    np.random.seed(seed % 2**32)
+
+
 class ReseedEachIteration:
     """Seed torch's default generators from ``(seed, iteration, replica)`` before every step.
 
@@ -85,16 +132,7 @@ class ReseedEachIteration:
         self, seed: int, *, replica: int = 0, device: torch.device | str = "cpu", everything: bool = False
     ) -> None:
         self.seed = position_seed(seed, STEP_STREAM, replica)
-        self._seeders: list[Callable[[int], object]] = [torch.default_generator.manual_seed]
-        device = torch.device(device)
-        if device.type == "cuda":
-            torch.cuda.init()
-            index = torch.cuda.current_device() if device.index is None else device.index
-            self._seeders.append(torch.cuda.default_generators[index].manual_seed)
-        elif device.type == "mps":
-            self._seeders.append(torch.mps.manual_seed)
-        if everything:
-            self._seeders += [random.seed, lambda seed: np.random.seed(seed % 2**32)]
+        self._seeders = StepGenerators(device, everything=everything).seeders
 
     def attach(self, engine: Engine) -> "ReseedEachIteration":
         """Register on the engine's events and return self."""

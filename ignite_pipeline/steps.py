@@ -71,12 +71,13 @@ def supervised_step(
         output = {name: measure(y_pred, y) for name, measure in measures.items()}
         return output["loss"], output
 
+    def prepare(batch: Any) -> tuple[Any, Any]:
+        x, y = _pair(batch, unpack)
+        return (x if transform is None else transform(x)), y
+
     def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
         by.begin(engine, model)
-        x, y = _pair(by.transfer(batch), unpack)
-        if transform is not None:
-            x = transform(x)
-        output = by.update(optimizer, forward, [(x, y)], clip_norm=clip_norm)
+        output = by.update(optimizer, forward, by.parts(batch, prepare), clip_norm=clip_norm)
         by.end()
         if schedule is not None:
             schedule.step()

@@ -65,8 +65,8 @@ def endless_loader(
     num_workers: int = 0,
     drop_last: bool = True,
     weights: Sequence[float] | Tensor | None = None,
-    replica: int = 0,
     replicas: int = 1,
+    local: range | None = None,
     collate_fn: Collate = default_collate,
     skip_bad: bool = False,
     worker_init_fn: Callable[[int], object] | None = None,
@@ -84,7 +84,8 @@ def endless_loader(
     return a list of samples, which ``collate_fn`` joins, or a batch that is complete (anything but a list).
     ``collate_fn`` may draw too, MixUp, say: it runs under a seed of ``(seed, iteration)``. A sample that
     fails raises `BadSample` with its index or, with ``skip_bad``, is replaced by one drawn from its
-    position (see `PositionKeyed`). ``batch_size`` counts the samples of all ``replicas`` together. Other
+    position (see `PositionKeyed`). ``batch_size`` counts the samples of all ``replicas`` together; if more
+    than one of them is ``local``, a batch is `Replicated`. Other
     options go to ``torch.utils.data.DataLoader``. ``TypeError`` is raised for an ``IterableDataset``, and for
     a sampler: it draws from a generator of its own.
 
@@ -108,8 +109,8 @@ def endless_loader(
         start_iteration=start_iteration,
         drop_last=drop_last,
         weights=weights,
-        replica=replica,
         replicas=replicas,
+        local=local,
     )
     return EndlessLoader(
         keyed,
@@ -129,9 +130,10 @@ def evaluation_loader(
     collate_fn: Collate = default_collate,
     num_workers: int = 0,
     worker_init_fn: Callable[[int], object] | None = None,
+    part: slice = slice(None),
     **dataloader_options: Any,
 ) -> DataLoader[Any]:
-    """Return a DataLoader that goes once over every sample, in order.
+    """Return a DataLoader that goes once over every sample, in order, or over a ``part`` of the batches.
 
     What a sample draws at random is a function of ``seed`` and its index: the same in every evaluation.
 
@@ -146,7 +148,7 @@ def evaluation_loader(
     keys = [BatchKey(number, 0, 0, list(indices)) for number, indices in enumerate(batches, start=1)]
     return _Loader(
         keyed,
-        batch_sampler=cast(Any, keys),
+        batch_sampler=cast(Any, keys[part]),
         collate_fn=_as_it_is,
         num_workers=num_workers,
         worker_init_fn=partial(begin_work, then=worker_init_fn) if num_workers else None,

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
 
-from ignite_pipeline.data.position_sampler import BatchKey
+from ignite_pipeline.data.position_sampler import BatchKey, IterationKey
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.replicas import Replicated
 from ignite_pipeline.seeding import (
     BATCH_STREAM,
     COLLATE_STREAM,
@@ -112,8 +113,10 @@ class PositionKeyed(Dataset[Any]):
         if self._at_work is not None:
             self._at_work[self._worker_id] = index
 
-    def __getitems__(self, key: BatchKey) -> Any:
-        """Return the batch of that key, collated."""
+    def __getitems__(self, key: IterationKey) -> Any:
+        """Return the batch of that key, collated, or those of several keys as `Replicated`."""
+        if not isinstance(key, BatchKey):
+            return Replicated([self.__getitems__(one) for one in key])
         if not self._takes_batches:
             samples = [self._sample(key.epoch, index) for index in key.indices]
             return self._collated(samples, key)

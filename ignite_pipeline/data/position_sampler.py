@@ -27,13 +27,17 @@ class BatchKey(NamedTuple):
     """The samples, in order."""
 
 
-class PositionSampler(Sampler[BatchKey]):
+# The batch of an iteration: that of one replica, or of several.
+IterationKey = BatchKey | tuple[BatchKey, ...]
+
+
+class PositionSampler(Sampler[IterationKey]):
     """The keys of batches from any global iteration on, without end.
 
     The order of an epoch is a permutation decided by ``(seed, epoch)``, worked out place by place (see
     `Shuffled`); with ``weights``, one for each sample, it is ``size`` draws with replacement (see
-    `Weighted`). ``len()`` is the number of batches in an epoch. Each of ``replicas`` takes its share of
-    every global batch.
+    `Weighted`). ``len()`` is the number of batches in an epoch. Each of ``replicas`` takes an equal share
+    of every global batch; the keys of several, ``local``, come as a tuple.
 
     >>> sampler = PositionSampler(4, batch_size=2, seed=0)
     >>> batches = iter(sampler)
@@ -52,37 +56,40 @@ class PositionSampler(Sampler[BatchKey]):
         start_iteration: int = 0,
         drop_last: bool = True,
         weights: Sequence[float] | Tensor | None = None,
-        replica: int = 0,
         replicas: int = 1,
+        local: range | None = None,
     ) -> None:
-        if batch_size < replicas:
-            raise BadInput(f"batch_size must be at least {replicas}, one a replica; got {batch_size}")
+        if batch_size % replicas:
+            raise BadInput(
+                f"batch_size must be a multiple of {replicas}, the number of replicas; got {batch_size}"
+            )
         if size < (batch_size if drop_last else 1):
             raise BadInput(f"batch_size={batch_size} is more than the {size} samples; take a smaller batch")
-        if not drop_last and 0 < size % batch_size < replicas:
+        if not drop_last and size % batch_size % replicas:
             raise BadInput(f"the last batch has {size % batch_size} samples for {replicas} replicas; drop it")
         if start_iteration < 0:
             raise ValueError(f"start_iteration must not be negative, got {start_iteration}")
         if weights is not None and len(weights) != size:
             raise ValueError(f"weights must hold one number for each of {size} samples, got {len(weights)}")
-        if not 0 <= replica < replicas:
-            raise ValueError(f"replica must be in [0, {replicas}), got {replica}")
+        self.local = range(replicas) if local is None else local
+        if not self.local or self.local[0] < 0 or self.local[-1] >= replicas:
+            raise ValueError(f"local must be some of {replicas} replicas, got {self.local}")
         self.size, self.batch_size, self.start_iteration = size, batch_size, start_iteration
-        self.drop_last, self.replica, self.replicas = drop_last, replica, replicas
+        self.drop_last, self.replicas = drop_last, replicas
         self.order: Order = Shuffled(size, seed=seed) if weights is None else Weighted(weights, seed=seed)
 
     def __len__(self) -> int:
         return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
 
     def indices(self, iteration: int) -> list[int]:
-        """Return the samples that an engine sees in that iteration, counted from 1."""
+        """Return the samples of that iteration, counted from 1, of all replicas."""
         epoch, batch = divmod(iteration - 1, len(self))
         first = batch * self.batch_size
         places = np.arange(first, min(first + self.batch_size, self.size))
-        indices: list[int] = self.order.indices(epoch, places)[self.replica :: self.replicas].tolist()
+        indices: list[int] = self.order.indices(epoch, places).tolist()
         return indices
 
-    def __iter__(self) -> Iterator[BatchKey]:
+    def __iter__(self) -> Iterator[IterationKey]:
         epoch, batch = divmod(self.start_iteration, len(self))
         at_once = max(1, _CHUNK // self.batch_size)
         while True:
@@ -90,9 +97,13 @@ class PositionSampler(Sampler[BatchKey]):
                 yield from self._keys(epoch, first, min(first + at_once, len(self)))
             epoch, batch = epoch + 1, 0
 
-    def _keys(self, epoch: int, first: int, end: int) -> Iterator[BatchKey]:
+    def _keys(self, epoch: int, first: int, end: int) -> Iterator[IterationKey]:
         size = self.batch_size
         indices = self.order.indices(epoch, np.arange(first * size, min(end * size, self.size)))
         for number, batch in enumerate(range(first, end)):
-            of_batch = indices[number * size : (number + 1) * size][self.replica :: self.replicas]
-            yield BatchKey(epoch * len(self) + batch + 1, self.replica, epoch, of_batch.tolist())
+            of_batch, iteration = indices[number * size : (number + 1) * size], epoch * len(self) + batch + 1
+            keys = tuple(
+                BatchKey(iteration, replica, epoch, of_batch[replica :: self.replicas].tolist())
+                for replica in self.local
+            )
+            yield keys[0] if len(keys) == 1 else keys

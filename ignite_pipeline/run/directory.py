@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from ignite_pipeline.command_line import say
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.run.circumstances import circumstances, differences
 from ignite_pipeline.run.options import RESUMABLE
+from ignite_pipeline.run.processes import Processes
+from ignite_pipeline.run.restarted import job
 from ignite_pipeline.run.run_config import read_run_config
 from ignite_pipeline.run.stored_options import flag, kept_options, options_as_text, options_as_tuple
 
@@ -45,7 +48,9 @@ class RunDirectory:
         seed: int,
         resumable: Collection[str] = (),
         as_is: Collection[str] = (),
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = Processes() if processes is None else processes
         self.task, self._resumable = task, {*RESUMABLE, *resumable, "output"}
         self._as_is = list(as_is)
         self.run = secrets.token_hex(8)
@@ -57,25 +62,27 @@ class RunDirectory:
         self._made: list[Path] = []
         self._passed_over: dict[Path, str] = {}
         if self._path is not None:
-            lock_run(self._path)
-            self._find_checkpoint(self._path)
+            found = self.processes.from_main(partial(self._find_checkpoint, self._path))
+            self.run, newest = found
+            if newest is not None:
+                self.checkpoint = load_checkpoint(newest)
         elif self._wanted is not None:
-            refuse_existing_run(self._wanted)
+            self.processes.from_main(partial(refuse_existing_run, self._wanted))
 
-    def _find_checkpoint(self, directory: Path) -> None:
+    def _find_checkpoint(self, directory: Path) -> tuple[str, Path | None]:
+        lock_run(directory)
         config = read_run_config(directory, task=self.task)
-        self.run = config["run"]
-        newest, self._passed_over = find_newest(directory / "checkpoints", run=self.run)
+        newest, self._passed_over = find_newest(directory / "checkpoints", run=config["run"])
         if newest is None and self._passed_over:  # with neither, it ended before there was one
             reasons = "; ".join(self._passed_over.values())
             folder = directory / "checkpoints"
             raise UnusableRun(f"{folder}: holds no valid checkpoint to resume from: {reasons}")
         if newest is not None:
-            self.checkpoint = load_checkpoint(newest)
             self._require_same_options(newest, config["options"])
+        return config["run"], newest
 
     def _require_same_options(self, newest: Path, options: Mapping[str, Any]) -> None:
-        was = (self.checkpoint or {})["config"]["options"]
+        was = load_checkpoint(newest, lazily=True)["config"]["options"]
         for name in was.keys() - self._resumable:
             if was[name] != options.get(name):
                 raise UnusableRun(
@@ -92,12 +99,15 @@ class RunDirectory:
     def path(self) -> Path:
         """The directory, which is there from now on; two runs begun in the same second have two."""
         if self._path is None:
-            self._path = self._wanted or Path(self._default)
-            count = 1
-            while not self._make(self._path):
-                count += 1
-                self._path = Path(f"{self._default}-{count}")
+            self._path = self.processes.from_main(self._made_directory)
         return self._path
+
+    def _made_directory(self) -> Path:
+        path, count = self._wanted or Path(self._default), 1
+        while not self._make(path):
+            count += 1
+            path = Path(f"{self._default}-{count}")
+        return path
 
     def _make(self, path: Path) -> bool:
         """Make a directory; return False if it is a default one that somebody else has made."""
@@ -140,10 +150,19 @@ class RunDirectory:
         *,
         recipe: Callable[..., object] | None,
     ) -> None:
-        """Write ``config.json``, or note in it that the run is resumed.
+        """Write ``config.json``, or note in it that the run is resumed: the main process does.
 
         Raises `BadInput` if a run that is resumed has other data.
         """
+        self.processes.from_main(partial(self._begin, options, dataset, notices, recipe))
+
+    def _begin(
+        self,
+        options: argparse.Namespace,
+        dataset: Mapping[str, Any],
+        notices: Sequence[str],
+        recipe: Callable[..., object] | None,
+    ) -> None:
         kept = {**kept_options(options), "resume": None, "output": os.path.abspath(self.path)}
         config = {
             "options": kept,
@@ -158,6 +177,7 @@ class RunDirectory:
             "from_iteration": self.iteration,
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "num_workers": options.num_workers,
+            "processes": self.processes.count,
             **where,
         }
         try:
@@ -170,6 +190,7 @@ class RunDirectory:
                 {
                     "task": self.task,
                     "run": self.run,
+                    "job": job(),
                     **config,
                     "command_line": sys.argv,
                     "versions": _versions(),
@@ -189,7 +210,8 @@ class RunDirectory:
         for path in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoints/.*.tmp")):
             with suppress(OSError):  # a folder, which is none of ours
                 path.unlink()  # what a kill has left
-        update_config(self.path, {**before, **config, "sessions": [*before["sessions"], session]})
+        sessions = [*before["sessions"], session]
+        update_config(self.path, {**before, **config, "job": job(), "sessions": sessions})
         if other := differences((before["sessions"] or [{}])[-1], where):
             say(f"{'; '.join(other)}: bits may differ from here on")
         for path, reason in self._passed_over.items():
@@ -205,6 +227,8 @@ class RunDirectory:
 
     def note(self, name: str, value: Any) -> None:
         """Add an entry to ``config.json``; if that cannot be done, it is said."""
+        if not self.processes.is_main:
+            return
         try:
             update_config(self.path, {**read_config(self.path), name: value})
         except (OSError, ValueError) as error:

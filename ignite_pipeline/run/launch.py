@@ -1,13 +1,19 @@
 """From the command line to the exit status."""
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 from handlers.errors import NotSaved, UnusableRun
 from handlers.signals import raising_on_signals
-from ignite_pipeline.command_line import Parser, exit_on_bad_input
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, say
 from ignite_pipeline.run.options import add_run_options, parse_options
-from ignite_pipeline.run.processes import require_single_process
+from ignite_pipeline.run.processes import Processes, largest_power_of_two
+from ignite_pipeline.run.restarted import begun_before
+from ignite_pipeline.run.roll_call import LostProcess
 from ignite_pipeline.run.session import Run
 from ignite_pipeline.run.stored_options import options_as_is
 
@@ -34,11 +40,49 @@ def launch(
     add_run_options(parser)
     if unknown := set(resumable) - {action.dest for action in parser._actions}:
         raise ValueError(f"resumable must name options of the recipe, got {', '.join(sorted(unknown))}")
-    with exit_on_bad_input(parser.prog, NotSaved, UnusableRun), raising_on_signals():
-        require_single_process()
-        options = parse_options(parser, argv, task=task, resumable=resumable)
-        as_is = options_as_is(parser, options)
-        with Run(task, options, recipe=train, resumable=resumable, as_is=as_is) as run:
-            train(run)
+    parse = partial(parse_options, parser, task=task, resumable=resumable)
+    words = sys.argv[1:] if argv is None else list(argv)
+    with exit_on_bad_input(parser.prog, NotSaved, UnusableRun), raising_on_signals(), _saying_who_is_lost():
+        options = parse(words)
+        with Processes(device=options.device, timeout_s=options.process_timeout_s) as processes:
+            options = _of_this_job(options, processes, parse, words, task)
+            if options.replicas is None:
+                options.replicas = largest_power_of_two(processes.started)
+            processes.take_places(options.replicas)
+            if processes.is_surplus:
+                processes.wait()
+                return
+            as_is = options_as_is(parser, options)
+            with Run(
+                task, options, recipe=train, resumable=resumable, as_is=as_is, processes=processes
+            ) as run:
+                train(run)
     if not run.trained:
         raise RuntimeError("the recipe has returned without run.train")
+
+
+def _of_this_job(
+    options: Namespace,
+    processes: Processes,
+    parse: Callable[[Sequence[str]], Namespace],
+    words: Sequence[str],
+    task: str,
+) -> Namespace:
+    """Return the options, or those of the run that an earlier start of the same job has begun."""
+    if options.resume is not None:
+        return options
+    directory = processes.from_main(lambda: begun_before(task, options.output))
+    if directory is None:
+        return options
+    say(f"started again: going on with {directory}")
+    return parse([*words, "--resume", str(directory)])
+
+
+@contextmanager
+def _saying_who_is_lost() -> Iterator[None]:
+    try:
+        yield
+    except LostProcess as lost:
+        if not lost.is_said:
+            print(lost, file=sys.stderr, flush=True)
+        sys.exit(lost.status)

@@ -21,8 +21,13 @@ def require_board(choice: str) -> None:
 
 
 @contextmanager
-def showing(trainer: Engine, directory: Path, choice: str, *, about: Callable[[], str]) -> Iterator[None]:
-    """Show a run on the board of ``choice``, while the trainer runs inside; ``about`` says how it goes."""
+def showing(
+    trainer: Engine, directory: Path, choice: str | None, *, about: Callable[[], str]
+) -> Iterator[None]:
+    """Show a run on the board of ``choice``, if any, while it runs inside; ``about`` says how it goes."""
+    if choice is None:
+        yield
+        return
     url = f"http://localhost:{PORT}" if choice in ("auto", "off", "serve") else choice
     with ExitStack() as stack:
         if choice == "serve":

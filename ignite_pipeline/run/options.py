@@ -28,6 +28,7 @@ RESUMABLE = (
     "max_iterations",
     "device",
     "micro_batches",
+    "process_timeout_s",
 )
 
 _NOT_GIVEN: Any = object()
@@ -62,6 +63,20 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="compute each batch in so many parts: in less memory, with a second forward pass"
         " (default: %(default)s)",
+    )
+    add(
+        "--replicas",
+        type=_power_of_two,
+        metavar="V",
+        help="cut each batch into so many, a power of two: the weights are then the same bits on 1, 2, ... V"
+        " processes (default: the processes that the run begins with)",
+    )
+    add(
+        "--process-timeout-s",
+        type=number(float, above=0),
+        default=600.0,
+        metavar="SECONDS",
+        help="how long processes wait for each other (default: %(default)s)",
     )
     add(
         "--num-workers",
@@ -131,6 +146,13 @@ def _workers(text: str) -> int | str:
         raise argparse.ArgumentTypeError(
             f"must be at most {most} on a machine with {available_cores()} cores, got {count}"
         )
+    return count
+
+
+def _power_of_two(text: str) -> int:
+    count: int = number(int, least=1)(text)
+    if count & (count - 1):
+        raise argparse.ArgumentTypeError(f"must be a power of two, got {count}")
     return count
 
 

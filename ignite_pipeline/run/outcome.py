@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from ignite_pipeline.command_line import say
 from ignite_pipeline.data.loading import EndlessLoader
 from ignite_pipeline.data.position_keyed import size_of
+from ignite_pipeline.run.processes import Processes
 
 
 def description_of(dataset: Dataset[Any]) -> dict[str, Any]:
@@ -21,9 +22,10 @@ def description_of(dataset: Dataset[Any]) -> dict[str, Any]:
     }
 
 
-def say_replaced_samples(loader: object) -> None:
-    """Say which samples a loader could not read and has replaced by others, if there are any."""
-    bad = loader.dataset.bad_indices if isinstance(loader, EndlessLoader) else []
+def say_replaced_samples(loader: object, processes: Processes) -> None:
+    """Say which samples could not be read and were replaced by others, if there are any."""
+    own = loader.dataset.bad_indices if isinstance(loader, EndlessLoader) else []
+    bad = sorted({index for indices in processes.gather(own) for index in indices})
     if bad:
         shown = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
         say(f"{len(bad)} samples could not be read, and others stood in for them: {shown}")

@@ -1,12 +1,186 @@
-"""Who this process is among those of a job."""
+"""The processes of a run: who they are, what they tell each other, and which of them has failed.
 
+They are started by ``torchrun``, or by whatever else sets ``RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and
+``MASTER_PORT``, and speak through ``ignite.distributed``.
+"""
+
+import logging
 import os
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, TypeVar
 
+import ignite.distributed as idist
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from handlers.errors import NotSaved, UnusableRun
+from ignite_pipeline.command_line import be_silent, say
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.run.roll_call import LostProcess, RollCall
+
+T = TypeVar("T")
+_CORRECTABLE = (BadInput, UnusableRun, NotSaved)
 
 
-def require_single_process() -> None:
-    """Raise `BadInput` in a job of several processes, such as ``torchrun`` starts."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
-        raise BadInput(f"one process trains a run, and WORLD_SIZE is {processes}: start it without torchrun")
+def largest_power_of_two(number: int) -> int:
+    """Return the largest power of two that is at most ``number``.
+
+    >>> [largest_power_of_two(number) for number in (1, 2, 3, 8)]
+    [1, 2, 2, 8]
+    """
+    return 1 << (number.bit_length() - 1)
+
+
+class Processes:
+    """Those that a launcher has started: one, which talks to nobody, or several.
+
+    After `take_places`, ``count`` of them compute and have a ``rank``; the others are `surplus`.
+    """
+
+    def __init__(self, *, device: str = "cpu", timeout_s: float = 600.0) -> None:
+        self.started = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.count, self.timeout_s = self.started, timeout_s
+        self._host: Any = None  # a group for what is not on a device
+        self._pairs: list[Any] = []
+        self._calls: RollCall | None = None
+        if self.started == 1:
+            return
+        if not dist.is_available():
+            raise BadInput(f"WORLD_SIZE is {self.started}, and this torch has no torch.distributed")
+        self._timeout = timedelta(seconds=timeout_s)
+        on_gpu = device.split(":")[0] == "cuda" or (device == "auto" and torch.cuda.is_available())
+        if dist.is_initialized():
+            raise BadInput("torch.distributed is in use already: leave it to the run to begin it")
+        try:
+            idist.initialize("nccl" if on_gpu else "gloo", timeout=self._timeout)
+            self._host = dist.new_group(backend="gloo", timeout=self._timeout)
+            token = self.from_main(lambda: secrets.token_hex(8))
+            self._calls = RollCall(token, rank=self.rank, count=self.started)
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise BadInput(
+                f"{self.started} processes did not find each other ({reason}); start them with torchrun"
+            ) from error
+        if not self.is_main:
+            be_silent()
+            logging.disable(logging.WARNING)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that records, saves and shows."""
+        return self.rank == 0
+
+    @property
+    def are_several(self) -> bool:
+        """Whether more than one computes."""
+        return self.count > 1
+
+    @property
+    def is_surplus(self) -> bool:
+        """Whether there is nothing to compute for this one."""
+        return self.rank >= self.count
+
+    def take_places(self, replicas: int) -> None:
+        """Let as many processes compute as can share so many replicas equally, a power of two."""
+        self.count = min(replicas, largest_power_of_two(self.started))
+        if self.started == 1:
+            return
+        self._host = dist.new_group(range(self.count), backend="gloo", timeout=self._timeout)
+        self._pairs = []
+        step = 1
+        while step < self.count:
+            for first in range(self.count):
+                pair = [first, first ^ step]
+                if pair[0] < pair[1]:
+                    group = dist.new_group(pair, timeout=self._timeout)  # by all, in the same order
+                    if self.rank in pair:
+                        self._pairs.append(group)
+            step *= 2
+        if self.started > self.count and self.is_main:
+            surplus = self.started - self.count
+            say(
+                f"{replicas} replicas are computed by {self.count} of {self.started} processes;"
+                f" {surplus} {'waits' if surplus == 1 else 'wait'}"
+            )
+
+    def wait(self) -> None:
+        """Wait, as one that is surplus, until the others are done."""
+        if self._calls is not None:
+            self._calls.wait_until_done()
+
+    @property
+    def on_this_machine(self) -> int:
+        """How many of them share this machine's cores."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+    def local(self, replicas: int) -> range:
+        """Return the replicas that this process computes."""
+        share = replicas // self.count
+        return range(self.rank * share, (self.rank + 1) * share)
+
+    def add_up(self, vector: Tensor) -> None:
+        """Replace a vector by its sum over all processes, along the binary tree over their ranks.
+
+        In each round, pairs add up what they have; the sum of two does not depend on their order.
+        """
+
+        def by_pairs() -> None:
+            for group in self._pairs:
+                dist.all_reduce(vector, group=group)
+
+        self._together(by_pairs)
+
+    def gather(self, thing: Any) -> list[Any]:
+        """Return what each process has given, in the order of their ranks."""
+        if not self.are_several:
+            return [thing]
+        things: list[Any] = [None] * self.count
+        self._together(lambda: dist.all_gather_object(things, thing, group=self._host))
+        return things
+
+    def from_main(self, make: Callable[[], T]) -> T:
+        """Return what ``make`` returns in the main process, everywhere; if it fails there, all end."""
+        if not self.are_several:
+            return make()
+        if self.is_main:
+            result = make()  # what it raises is noted as why this process has ended
+            self._together(lambda: dist.broadcast_object_list([result], src=0, group=self._host))
+            return result
+        received: list[Any] = [None]
+        self._together(lambda: dist.broadcast_object_list(received, src=0, group=self._host))
+        content: T = received[0]
+        return content
+
+    def _together(self, communicate: Callable[[], object]) -> None:
+        try:
+            communicate()
+        except RuntimeError as error:
+            if self._calls is None:
+                raise
+            raise self._calls.lost(error, among=self.count, timeout_s=self.timeout_s) from error
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._calls is None:
+            return
+        if error is None:
+            if not self.is_surplus:
+                self.gather(None)  # nobody leaves before all are done
+                self._calls.note_done()
+            idist.finalize()
+            return
+        status = 2 if isinstance(error, _CORRECTABLE) else getattr(error, "status", 1)
+        if not isinstance(error, LostProcess):
+            self._calls.note_end(status, " ".join(str(error).split()) or type(error).__name__)
+        # The main process says for all what is to be corrected.
+        if isinstance(error, _CORRECTABLE) and not self.is_main:
+            raise SystemExit(status) from error

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from ignite_pipeline.data.own_randomness import keeps_random_state
 from ignite_pipeline.data.position_keyed import takes_batches
 from ignite_pipeline.devices import resolve_device, resolve_precision, to_device
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.machine import keep_freed_memory
+from ignite_pipeline.machine import available_cores, keep_freed_memory
 from ignite_pipeline.run.auto_workers import AutoWorkers
 from ignite_pipeline.run.correctable import correctable
 from ignite_pipeline.run.directory import RunDirectory
@@ -44,11 +44,18 @@ from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.live_board import require_board, showing
 from ignite_pipeline.run.notices import Notices
 from ignite_pipeline.run.outcome import description_of, say_how_it_went, say_replaced_samples
+from ignite_pipeline.run.processes import Processes
 from ignite_pipeline.run.saved_objects import objects_to_save
+from ignite_pipeline.run.several import Several
 from ignite_pipeline.run.stored_options import kept_options
 from ignite_pipeline.run.unsaved_state import UnsavedState
 from ignite_pipeline.run.until import run_until
-from ignite_pipeline.seeding import ReseedEachIteration, make_deterministic, require_position
+from ignite_pipeline.seeding import (
+    ReseedEachIteration,
+    StepGenerators,
+    make_deterministic,
+    require_position,
+)
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -80,8 +87,10 @@ class Run:
         recipe: Callable[..., object] | None = None,
         resumable: Collection[str] = (),
         as_is: Collection[str] = (),
+        processes: Processes | None = None,
     ) -> None:
         self.task, self.options, self._recipe = task, options, recipe
+        self.processes = Processes() if processes is None else processes
         make_deterministic()
         keep_freed_memory()
         self.device = resolve_device(options.device)
@@ -97,7 +106,9 @@ class Run:
             seed=options.seed,
             resumable=resumable,
             as_is=as_is,
+            processes=self.processes,
         )
+        options.replicas = options.replicas or 1
         if options.max_iterations is not None and options.max_iterations < self.iteration:
             raise BadInput(
                 f"--max-iterations {options.max_iterations} is less than the {self.iteration} of the run"
@@ -106,12 +117,20 @@ class Run:
             # Sums in another order are other bits: a run keeps the number of threads that it began with.
             torch.set_num_threads(read_config(self.directory)["threads"])
         self.timer = FetchComputeTimer()
+        self._several = Several(
+            self.processes,
+            options.replicas,
+            seed=options.seed,
+            generators=StepGenerators(self.device, everything=options.seed_everything),
+            timer=self.timer,
+        )
         self.compute = Compute(
             self.device,
             precision=options.precision,
             skip_non_finite=options.skip_non_finite > 0,
             micro_batches=options.micro_batches,
             transfer=self.timer.timed("transfer", to_device(self.device)),
+            replicas=self._several.replicas,
         )
         self._notices = Notices(self._directory)
         self.trained = False
@@ -154,6 +173,8 @@ class Run:
             **{
                 "pin_memory": self.device.type == "cuda",
                 "skip_bad": self.options.on_bad_sample == "skip" and not takes_batches(dataset),
+                "replicas": self.options.replicas,
+                "local": self._several.local,
                 **options,
             },
         )
@@ -171,8 +192,14 @@ class Run:
         return loader
 
     def evaluation_loader(self, dataset: Dataset[Any], *, batch_size: int, **options: Any) -> DataLoader[Any]:
-        """Return a loader that goes once over every sample, in order, under the run's seed."""
-        return evaluation_loader(dataset, batch_size=batch_size, **{"seed": self.options.seed, **options})
+        """Return a loader that goes once over every sample, in order, under the run's seed.
+
+        `EvaluateEachEpoch` shares its batches among processes.
+        """
+        make = partial(
+            evaluation_loader, dataset, batch_size=batch_size, **{"seed": self.options.seed, **options}
+        )
+        return self._several.evaluation_loader(make)
 
     def place(self, module: Module, **options: Any) -> Module:
         """Move a model or a transform to the run's device; ``options`` are those of ``Module.to``."""
@@ -211,10 +238,15 @@ class Run:
         evaluators = [evaluator for evaluator in within if isinstance(evaluator, Engine)]
         workers = None
         if options.num_workers == "auto" and self._make_loader is not None:
-            workers = AutoWorkers(self._make_loader, iterations=0, on_decision=self._note_workers)
+            workers = AutoWorkers(
+                self._make_loader,
+                iterations=0,
+                max_workers=available_cores() // self.processes.on_this_machine,
+                on_decision=self._note_workers,
+            )
         guard = StopOnNonFinite(
             allowed_in_a_row=options.skip_non_finite,
-            path=directory / "non_finite.jsonl",
+            path=directory / "non_finite.jsonl" if self.processes.is_main else None,
             samples_of=self._loader.batch_sampler.indices,
             optimizer=next((thing for thing in save.values() if isinstance(thing, Optimizer)), None),
         )
@@ -242,7 +274,10 @@ class Run:
             background=options.save_in_background,
             score=score,
             maximize=maximize,
-            before=sync,
+            before=sync if self.processes.is_main else lambda: None,
+            agreement=self._several.agreement,
+            writes=self.processes.is_main,
+            verify=partial(self._several.verify, given=(*save, "compute")),
             config={
                 "task": self.task,
                 "run": self._directory.run,
@@ -256,6 +291,7 @@ class Run:
             batch_size=batch_size,
             label="GENERATED data" if self._description["name"] == "generated" else "",
         )
+        self._several.share(evaluate, self.device)
         for evaluator in evaluators:
             timer.watch(evaluator, trainer)
         in_order: list[Handler | None] = [
@@ -292,7 +328,8 @@ class Run:
         self.trained = True
         attached = self._attached
         record, checkpoints, unsaved = attached.record, attached.checkpoints, attached.unsaved
-        for handler in (record, checkpoints, unsaved, attached.line):
+        is_main = self.processes.is_main
+        for handler in (record, checkpoints, unsaved, attached.line) if is_main else (checkpoints, unsaved):
             handler.attach(trainer)
         iterations = epochs * len(loader)
         if self.options.max_iterations is not None:
@@ -311,21 +348,25 @@ class Run:
         self._directory.begin(self.options, self._description or {}, self._notices.texts, recipe=self._recipe)
         say_loudly((self._description or {}).get("notice"))
         self._notices.begin()
-        board = showing(trainer, self.directory, self.options.visdom, about=self._about)
+        board = showing(trainer, self.directory, self.options.visdom if is_main else None, about=self._about)
         stop = StopOnSignal(
             checkpoints,
             watch=attached.evaluators,
             # Without the digest: to read the weights might be to wait for what is stuck.
-            before_exit=partial(record.end, "interrupted", digest=False),
+            before_exit=partial(record.end, "interrupted", digest=False) if is_main else lambda error: None,
+            agreement=self._several.agreement,
         )
-        with stop.attach(trainer):  # around all that writes down how it went
+        together = self._several.together(trainer, attached.evaluators)
+        with together, stop.attach(trainer):  # around all that writes down how it went
             size = loader.batch_sampler.batch_size
             in_one_line = correctable(trainer, self.compute, batch_size=size, directory=self.directory)
-            with in_one_line, closing(unsaved), record, board, stop.interrupting():
+            recorded = record if is_main else nullcontext()
+            with in_one_line, closing(unsaved), recorded, board, stop.interrupting():
                 if trainer.state.iteration < iterations:
                     run_until(iterations, trainer, loader)
-            say_replaced_samples(trainer.state.dataloader)
-            say_how_it_went(self.directory)
+            say_replaced_samples(trainer.state.dataloader, self.processes)
+            if is_main:
+                say_how_it_went(self.directory)
 
     def _save_early_end(self, engine: Engine, checkpoints: Checkpoints) -> None:
         if self.trained:  # else a search for a learning rate has ended

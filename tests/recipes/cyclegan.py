@@ -26,14 +26,19 @@ def cycle_gan_step(compute, g, d, optimizer_g, optimizer_d, buffers):
         losses = [discriminator_loss(least_squares, real=real, fake=fake)[0] for real, fake in judged]
         return 0.5 * (losses[0] + losses[1]), {"loss_d": losses[0] + losses[1]}
 
+    def with_fakes(reals):
+        return reals, [compute.predict(g[i], reals[1 - i]) for i in (0, 1)]
+
+    def exchanged(images):
+        reals, fakes = images
+        return reals, [buffer.exchange(fake) for buffer, fake in zip(buffers, fakes, strict=True)]
+
     def step(engine, batch):
         compute.begin(engine, g, d)
-        reals = compute.transfer(batch)
-        fakes = [compute.predict(g[i], reals[1 - i]) for i in (0, 1)]
+        parts = compute.each(with_fakes, compute.parts(batch))
         with frozen(d):
-            output = compute.update(optimizer_g, loss_of_generators, [(reals, fakes)])
-        seen = [buffer.exchange(fake) for buffer, fake in zip(buffers, fakes, strict=True)]
-        output |= compute.update(optimizer_d, loss_of_discriminators, [(reals, seen)])
+            output = compute.update(optimizer_g, loss_of_generators, parts)
+        output |= compute.update(optimizer_d, loss_of_discriminators, compute.each(exchanged, parts))
         compute.end()
         return output
 
