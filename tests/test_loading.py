@@ -127,11 +127,12 @@ def test_weights_decide_how_often_an_index_comes():
 
 @pytest.mark.parametrize("replicas", [2, 3])
 def test_the_replicas_share_each_global_batch(replicas):
-    def batches(replica, of):
-        return islice(PositionSampler(30, batch_size=6, seed=1, replica=replica, replicas=of), 12)
+    def keys(**options):
+        return islice(PositionSampler(30, batch_size=6, seed=1, **options), 12)
 
-    parts = [batches(replica, replicas) for replica in range(replicas)]
-    for alone, *shares in zip(batches(0, 1), *parts, strict=True):
+    parts = [keys(replicas=replicas, local=range(one, one + 1)) for one in range(replicas)]
+    for alone, together, *shares in zip(keys(), keys(replicas=replicas), *parts, strict=True):
+        assert together == tuple(shares)
         assert sorted(index for share in shares for index in share.indices) == sorted(alone.indices)
         assert {len(share.indices) for share in shares} == {6 // replicas}
 
@@ -168,10 +169,11 @@ def test_evaluation_loader_visits_everything_in_order():
         ({"batch_size": 2, "start_iteration": -1}, "start_iteration must not be negative"),
         ({"batch_size": 2, "weights": [1.0]}, "weights must hold one number for each of 10"),
         (
-            {"batch_size": 3, "replicas": 2, "drop_last": False},
-            "the last batch has 1 samples for 2 replicas",
+            {"batch_size": 4, "replicas": 4, "drop_last": False},
+            "the last batch has 2 samples for 4 replicas",
         ),
-        ({"batch_size": 2, "replica": 2, "replicas": 2}, r"replica must be in \[0, 2\)"),
+        ({"batch_size": 3, "replicas": 2}, "batch_size must be a multiple of 2"),
+        ({"batch_size": 2, "local": range(1, 3), "replicas": 2}, "local must be some of 2 replicas"),
     ],
 )
 def test_a_bad_argument_is_named(options, message):

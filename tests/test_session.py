@@ -203,15 +203,6 @@ def test_two_runs_begun_in_the_same_second_have_two_directories(tmp_path, monkey
     assert names == ["20261121-120000-0", "20261121-120000-0-2", "20261121-120000-0-3"]
 
 
-def test_several_processes_are_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SystemExit) as exit_:
-        Recipe()(tmp_path / "run")
-    assert exit_.value.code == 2
-    assert "WORLD_SIZE is 2" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize(("iterations", "epochs"), [(24, 2), (25, 3)])
 def test_handlers_may_ask_for_the_epochs(tmp_path, iterations, epochs):
     seen = []

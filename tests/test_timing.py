@@ -51,6 +51,7 @@ def test_every_part_is_charged_what_it_took(clock, trainer):
     assert timer.seconds == {
         "fetch": 7,
         "transfer": 0,
+        "others": 0,
         "checkpoint": 0,
         "compute": 8 * 5,
         "handlers": 8 * (0.25 + 0.125 + 2) + 7 * 0.5 + 2 * 3,

@@ -59,6 +59,8 @@ class PositionSampler(Sampler[IterationKey]):
         replicas: int = 1,
         local: range | None = None,
     ) -> None:
+        if batch_size < 1:
+            raise BadInput(f"batch_size must be at least 1, got {batch_size}")
         if batch_size % replicas:
             raise BadInput(
                 f"batch_size must be a multiple of {replicas}, the number of replicas; got {batch_size}"

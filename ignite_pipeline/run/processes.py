@@ -20,7 +20,7 @@ from torch import Tensor
 from handlers.errors import NotSaved, UnusableRun
 from ignite_pipeline.command_line import be_silent, say
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.run.roll_call import LostProcess, RollCall
+from ignite_pipeline.run.roll_call import RollCall
 
 T = TypeVar("T")
 _CORRECTABLE = (BadInput, UnusableRun, NotSaved)
@@ -45,7 +45,9 @@ class Processes:
         self.started = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         self.count, self.timeout_s = self.started, timeout_s
-        self._host: Any = None  # a group for what is not on a device
+        # Groups for what is not on a device: of those who compute, and of all that were started.
+        self._host: Any = None
+        self._all: Any = None
         self._pairs: list[Any] = []
         self._calls: RollCall | None = None
         if self.started == 1:
@@ -58,7 +60,7 @@ class Processes:
             raise BadInput("torch.distributed is in use already: leave it to the run to begin it")
         try:
             idist.initialize("nccl" if on_gpu else "gloo", timeout=self._timeout)
-            self._host = dist.new_group(backend="gloo", timeout=self._timeout)
+            self._host = self._all = dist.new_group(backend="gloo", timeout=self._timeout)
             token = self.from_main(lambda: secrets.token_hex(8))
             self._calls = RollCall(token, rank=self.rank, count=self.started)
         except (RuntimeError, ValueError, OSError) as error:
@@ -157,11 +159,13 @@ class Processes:
         return content
 
     def _together(self, communicate: Callable[[], object]) -> None:
-        try:
+        if self._calls is None:
             communicate()
+            return
+        try:
+            with self._calls.waiting():
+                communicate()
         except RuntimeError as error:
-            if self._calls is None:
-                raise
             raise self._calls.lost(error, among=self.count, timeout_s=self.timeout_s) from error
 
     def __enter__(self) -> "Processes":
@@ -176,11 +180,14 @@ class Processes:
             if not self.is_surplus:
                 self.gather(None)  # nobody leaves before all are done
                 self._calls.note_done()
+            self._calls.close()
+            dist.barrier(group=self._all)  # the first process may hold the store
             idist.finalize()
             return
         status = 2 if isinstance(error, _CORRECTABLE) else getattr(error, "status", 1)
-        if not isinstance(error, LostProcess):
-            self._calls.note_end(status, " ".join(str(error).split()) or type(error).__name__)
+        self._calls.note_end(status, " ".join(str(error).split()) or type(error).__name__)
+        idist.finalize()  # which lets go of those who wait for this one
+        self._calls.wait_for_readers()
         # The main process says for all what is to be corrected.
         if isinstance(error, _CORRECTABLE) and not self.is_main:
             raise SystemExit(status) from error

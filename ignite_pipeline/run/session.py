@@ -336,6 +336,7 @@ class Run:
             iterations = min(iterations, self.options.max_iterations)
         if attached.workers is not None:
             attached.workers.iterations = iterations - self.iteration
+        self._several.count_once(trainer, attached.evaluators)
         saved = {**attached.save, "compute": self.compute}
         checkpoints.objects = objects_to_save(
             saved, trainer, attached.evaluators, on_unsavable=self._notices.add
@@ -356,8 +357,7 @@ class Run:
             before_exit=partial(record.end, "interrupted", digest=False) if is_main else lambda error: None,
             agreement=self._several.agreement,
         )
-        together = self._several.together(trainer, attached.evaluators)
-        with together, stop.attach(trainer):  # around all that writes down how it went
+        with self._several.together(trainer), stop.attach(trainer):  # around all that writes down how it went
             size = loader.batch_sampler.batch_size
             in_one_line = correctable(trainer, self.compute, batch_size=size, directory=self.directory)
             recorded = record if is_main else nullcontext()

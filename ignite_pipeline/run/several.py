@@ -71,22 +71,26 @@ class Several:
                 evaluator, processes=self.processes, generators=self.generators, seed=self.seed, device=device
             )
 
+    def count_once(self, trainer: Engine, evaluators: Iterable[Engine]) -> None:
+        """Let metrics, which see the outputs of all processes, not be added up over them."""
+        if self.processes.are_several:
+            held = [thing for _, thing in held_objects(trainer) if isinstance(thing, Engine)]
+            count_alone({id(engine): engine for engine in (trainer, *evaluators, *held)}.values())
+
     def verify(self, objects: Mapping[str, Stateful], *, given: Iterable[str]) -> None:
         """Raise `Diverged` if the processes do not hold the same."""
         if self.processes.are_several:
             require_equal(objects, self.processes, given=set(given))
 
     @contextmanager
-    def together(self, trainer: Engine, evaluators: Iterable[Engine]) -> Iterator[None]:
-        """Let all end together, count once, and find out who waits for whom, while it runs inside."""
+    def together(self, trainer: Engine) -> Iterator[None]:
+        """Let all end together, and find out who waits for whom, while the trainer runs inside."""
         if self.replicas is None:
             yield
             return
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._end_later)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_with_all)
         if self.processes.are_several:
-            held = [thing for _, thing in held_objects(trainer) if isinstance(thing, Engine)]
-            count_alone({id(engine): engine for engine in (trainer, *evaluators, *held)}.values())
             trainer.add_event_handler(Events.EPOCH_COMPLETED | Events.COMPLETED, self._compare_times)
         with self.replicas.refusing_other_updates():
             yield
