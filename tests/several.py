@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from handlers import EvaluateEachEpoch, StepMeans
 from ignite_pipeline.gan_steps import gan_step
-from ignite_pipeline.run import Best, Run
+from ignite_pipeline.run import Best, Parser, Run, launch, number
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
 
 LENGTH = 6
@@ -70,9 +70,6 @@ def run_several(
 
 
 def _begin(environment: dict[str, object], train: Any, argv: list[str], log: Path) -> None:
-    import faulthandler
-
-    faulthandler.dump_traceback_later(20, file=open(str(log) + ".tb", "w"))
     os.environ.update({name: str(value) for name, value in environment.items()})
     _run(train, argv, None, log)
 
@@ -142,7 +139,7 @@ def classify(run: Run, *, fault: Callable[..., None] | None = None, more: Any = 
         save={"model": model, "optimizer": optimizer, "schedule": schedule},
         best=Best("val/accuracy"),
     )
-    run.train(trainer, loader, epochs=EPOCHS)
+    run.train(trainer, loader, epochs=getattr(run.options, "epochs", EPOCHS))
 
 
 def _spread(y_pred: Tensor, y: Tensor) -> float:
@@ -229,3 +226,9 @@ def terminate(trainer: Engine, model: nn.Module) -> None:
 kill = partial(send, signal.SIGKILL)
 stop = partial(send, signal.SIGSTOP)
 term = partial(send, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    parser = Parser()
+    parser.add_argument("--epochs", type=number(int, least=1), default=EPOCHS)
+    launch(classify, parser, task="several")

@@ -186,8 +186,6 @@ class Processes:
             return
         status = 2 if isinstance(error, _CORRECTABLE) else getattr(error, "status", 1)
         self._calls.note_end(status, " ".join(str(error).split()) or type(error).__name__)
-        idist.finalize()  # which lets go of those who wait for this one
-        self._calls.wait_for_readers()
         # The main process says for all what is to be corrected.
         if isinstance(error, _CORRECTABLE) and not self.is_main:
             raise SystemExit(status) from error

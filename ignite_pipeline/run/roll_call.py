@@ -28,7 +28,8 @@ class LostProcess(Exception):
 class RollCall:
     """Notes of all processes of one attempt, which ``token`` tells from others in the same store.
 
-    A thread of each answers when somebody calls: that its process waits for the others, or does not.
+    A thread of each reads why others have ended, and answers when somebody calls: that its process waits for
+    the others, or does not.
     """
 
     def __init__(self, token: str, *, rank: int, count: int) -> None:
@@ -37,6 +38,7 @@ class RollCall:
         store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=_STORE_S))
         self._store: Any = PrefixStore(token, store)
         self._waits = False
+        self._ends: dict[int, tuple[int, str]] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._answer, name="roll call", daemon=True)
         self._thread.start()
@@ -44,6 +46,8 @@ class RollCall:
     def _answer(self) -> None:
         with suppress(RuntimeError):  # the store is gone
             while not self._closed.wait(_LOOK_S):
+                if self._store.check(["ended"]):
+                    self._read_ends()
                 if self._store.check(["call"]):
                     self._store.set(f"answer/{self.rank}", "waits" if self._waits else "works")
 
@@ -64,16 +68,13 @@ class RollCall:
     def note_end(self, status: int, reason: str) -> None:
         """End answering, and note why this process ends."""
         self.close()
+        if 0 in self._ends:  # the store may have gone with it
+            return
         with suppress(RuntimeError):
             self._store.set(f"ended/{self.rank}", json.dumps([status, reason]))
-
-    def wait_for_readers(self) -> None:
-        """Wait a while, in the first process, which may hold the store, for the others to read that."""
-        with suppress(RuntimeError):
-            limit_s = time.monotonic() + _PATIENCE_S
-            others = [f"ended/{rank}" for rank in range(1, self.count)] if self.rank == 0 else []
-            while not all(self._store.check([name]) for name in others) and time.monotonic() < limit_s:
-                time.sleep(0.05)
+            self._store.set("ended", "")
+            if self.rank == 0:  # which may hold the store: the others have to read that before
+                time.sleep(3 * _LOOK_S)
 
     def note_done(self) -> None:
         """Note that all is done."""
@@ -83,30 +84,38 @@ class RollCall:
     def wait_until_done(self) -> None:
         """Wait for that; raise `LostProcess` if another process has ended before."""
         while not self._store.check(["done"]):
-            if lost := self._ended(range(self.count)):
-                raise lost
+            if self._ends:
+                raise self._ended(self.count)
             time.sleep(_LOOK_S)
 
-    def _ended(self, among: range) -> LostProcess | None:
-        for rank in among:
-            if rank != self.rank and (note := self._read(f"ended/{rank}")) is not None:
-                status, reason = json.loads(note)
-                is_said = rank == 0 or self.rank != min({*among} - {rank})
-                return LostProcess(f"process {rank} has ended: {reason}", status=status, is_said=is_said)
-        return None
+    def _read_ends(self) -> None:
+        for rank in range(self.count):
+            if rank != self.rank and self._store.check([f"ended/{rank}"]):
+                status, reason = json.loads(self._store.get(f"ended/{rank}"))
+                self._ends[rank] = status, reason
+
+    def _ended(self, among: int) -> LostProcess:
+        rank = min(self._ends)
+        status, reason = self._ends[rank]
+        is_said = rank == 0 or self.rank != min({*range(among)} - {rank})
+        return LostProcess(f"process {rank} has ended: {reason}", status=status, is_said=is_said)
 
     def lost(self, error: Exception, *, among: int, timeout_s: float) -> LostProcess:
         """Return which of so many processes is why this one's talk to the others failed with ``error``."""
         others = [rank for rank in range(among) if rank != self.rank]
         waiting: list[int] = []
+        if self._ends:
+            return self._ended(among)
         with suppress(RuntimeError), self.waiting():
             self._store.set("call", "")
             limit_s = time.monotonic() + _PATIENCE_S
-            while len(waiting) < len(others) and time.monotonic() < limit_s:
-                if lost := self._ended(range(among)):
-                    return lost
-                waiting = [rank for rank in others if self._read(f"answer/{rank}") == b"waits"]
+            while not self._ends and len(waiting) < len(others) and time.monotonic() < limit_s:
+                self._read_ends()
+                answers = {rank: f"answer/{rank}" for rank in others if self._store.check([f"answer/{rank}"])}
+                waiting = [rank for rank, name in answers.items() if self._store.get(name) == b"waits"]
                 time.sleep(0.1)
+        if self._ends:
+            return self._ended(among)
         silent = [rank for rank in others if rank not in waiting]
         is_said = any(rank < self.rank for rank in waiting)
         if not silent:
@@ -117,7 +126,3 @@ class RollCall:
         timed_out = "imed out" in str(error) or "imeout" in str(error)
         text = f"{names} not answered for {timeout_s:.0f} s" if timed_out else f"{names} died"
         return LostProcess(text, is_said=is_said)
-
-    def _read(self, name: str) -> bytes | None:
-        found: bytes | None = self._store.get(name) if self._store.check([name]) else None
-        return found
