@@ -60,9 +60,9 @@ def wait_until_saved(directory: Path, iteration: int, agent: subprocess.Popen, l
         time.sleep(0.02)
 
 
-@pytest.fixture
-def whole(tmp_path):
-    directory = tmp_path / "whole"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("whole") / "run"
     command = [sys.executable, several.__file__, "--output", str(directory), *LONG]
     subprocess.run(command, env=ENVIRONMENT, check=True, timeout=300, capture_output=True)
     return outcome(directory)
@@ -98,7 +98,7 @@ def test_workers_that_are_killed_are_started_again_and_end_with_the_same_bits(gi
 
 def _runs(tmp_path: Path, given: list[str]) -> list[Path]:
     folder = tmp_path if given else tmp_path / "runs" / "several"
-    return [path.parent for path in folder.glob("*/config.json") if path.parent.name != "whole"]
+    return [path.parent for path in folder.glob("*/config.json")]
 
 
 def end(agent: subprocess.Popen) -> None:

@@ -1,6 +1,7 @@
 """From the command line to the exit status."""
 
 import copy
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -42,7 +43,10 @@ def launch(
         raise ValueError(f"resumable must name options of the recipe, got {', '.join(sorted(unknown))}")
     parse = partial(parse_options, parser, task=task, resumable=resumable)
     words = sys.argv[1:] if argv is None else list(argv)
-    with exit_on_bad_input(parser.prog, NotSaved, UnusableRun), raising_on_signals(), _saying_who_is_lost():
+    # Whoever waits for other processes does not answer a signal.
+    patience_s = 30.0 if os.environ.get("WORLD_SIZE", "1") == "1" else 5.0
+    ending = raising_on_signals(patience_s=patience_s)
+    with exit_on_bad_input(parser.prog, NotSaved, UnusableRun), ending, _saying_who_is_lost():
         options = parse(words)
         with Processes(device=options.device, timeout_s=options.process_timeout_s) as processes:
             options = _of_this_job(options, processes, parse, words, task)

@@ -6,7 +6,6 @@ They are started by ``torchrun``, or by whatever else sets ``RANK``, ``WORLD_SIZ
 
 import logging
 import os
-import secrets
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -20,6 +19,7 @@ from torch import Tensor
 from handlers.errors import NotSaved, UnusableRun
 from ignite_pipeline.command_line import be_silent, say
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.run.meeting import meet
 from ignite_pipeline.run.roll_call import RollCall
 
 T = TypeVar("T")
@@ -59,11 +59,17 @@ class Processes:
         if dist.is_initialized():
             raise BadInput("torch.distributed is in use already: leave it to the run to begin it")
         try:
-            idist.initialize("nccl" if on_gpu else "gloo", timeout=self._timeout)
+            store = meet(rank=self.rank, count=self.started, timeout=self._timeout)
+            backend = "nccl" if on_gpu else "gloo"
+            if on_gpu:
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            dist.init_process_group(
+                backend, store=store, rank=self.rank, world_size=self.started, timeout=self._timeout
+            )
+            idist.sync()
             self._host = self._all = dist.new_group(backend="gloo", timeout=self._timeout)
-            token = self.from_main(lambda: secrets.token_hex(8))
-            self._calls = RollCall(token, rank=self.rank, count=self.started)
-        except (RuntimeError, ValueError, OSError) as error:
+            self._calls = RollCall(store, rank=self.rank, count=self.started)
+        except (RuntimeError, ValueError, OSError, KeyError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BadInput(
                 f"{self.started} processes did not find each other ({reason}); start them with torchrun"

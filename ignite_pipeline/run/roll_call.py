@@ -1,20 +1,15 @@
 """Which process of several has failed: all tell in the launcher's store why they end, or that they wait."""
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from typing import Any
-
-from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # public by its docs
 
 _LOOK_S = 0.5
 # How long the others may take to answer that they wait: those who have not by then are the cause.
 _PATIENCE_S = 4.0
-_STORE_S = 10.0
 
 
 class LostProcess(Exception):
@@ -26,17 +21,14 @@ class LostProcess(Exception):
 
 
 class RollCall:
-    """Notes of all processes of one attempt, which ``token`` tells from others in the same store.
+    """Notes of all processes of one attempt, in its ``store``.
 
     A thread of each reads why others have ended, and answers when somebody calls: that its process waits for
     the others, or does not.
     """
 
-    def __init__(self, token: str, *, rank: int, count: int) -> None:
-        self.rank, self.count = rank, count
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(address, port, is_master=False, timeout=timedelta(seconds=_STORE_S))
-        self._store: Any = PrefixStore(token, store)
+    def __init__(self, store: Any, *, rank: int, count: int) -> None:
+        self.rank, self.count, self._store = rank, count, store
         self._waits = False
         self._ends: dict[int, tuple[int, str]] = {}
         self._closed = threading.Event()
