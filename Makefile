@@ -43,11 +43,11 @@ test-oldest:
 	  .venv-oldest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	.venv-oldest/bin/pytest $(addprefix --ignore tests/test_, torture.py board_in_browser.py board.py visdom_board.py \
 	  own_recipe.py profile_data.py disk_full.py run_pix2pix.py bad_input.py \
-	  attacks.py power_cut.py board_damage.py board_origin.py) $(ARGS)
+	  attacks.py power_cut.py board_damage.py board_origin.py torchrun.py) $(ARGS)
 
 # Kill real runs KILLS times, at random moments, and compare them with undisturbed ones.
 torture: setup
-	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(BIN)/pytest -s tests/test_torture.py
+	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(BIN)/pytest -s tests/test_torture.py tests/test_torchrun.py
 
 # Attack real runs for SECONDS, in all ways at random, and count what held; ATTACK_SEED=1234 tries that one again.
 attack: setup

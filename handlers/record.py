@@ -67,6 +67,8 @@ class RunRecord:
     as a context manager around ``trainer.run``, so that the summary says how the run ended. When a run
     is resumed, lines from after its checkpoint are dropped: what they tell is about to happen again.
 
+    Where several processes train together, all but one have one with ``writes=False``, which does nothing.
+
     Attach it after whatever publishes metrics and before `Checkpoints`: a checkpoint then never
     stands without the record of what led to it.
 
@@ -93,17 +95,20 @@ class RunRecord:
         maximize: bool = True,
         report: bool = True,
         saved_iteration: Callable[[], int | None] | None = None,
+        writes: bool = True,
     ) -> None:
         self.directory, self.every_iters = Path(directory), every_iters
         self.timer, self.batch_size, self.models, self.dataset = timer, batch_size, models, dataset
         self.best, self.maximize, self.report = best, maximize, report
-        self.saved_iteration = saved_iteration
+        self.saved_iteration, self.writes = saved_iteration, writes
         self._lines = LineFile(self.directory / "metrics.jsonl", as_record=metrics_record)
         self._engine: Engine | None = None
 
     def attach(self, engine: Engine) -> "RunRecord":
         """Register on the engine's events and return self."""
         self._engine = engine
+        if not self.writes:
+            return self
         engine.add_event_handler(Events.STARTED, self.drop_later_lines)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write_iteration_if_due)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write_epoch)
@@ -137,7 +142,8 @@ class RunRecord:
 
     def sync(self) -> None:
         """Wait until all lines are on the disk; raise ``OSError`` if that cannot be done."""
-        self._lines.sync()
+        if self.writes:
+            self._lines.sync()
 
     def _try(self, write: Callable[[], object]) -> None:
         try:
@@ -159,11 +165,13 @@ class RunRecord:
             else "failed"
         )
         self.end(status, error)
-        if self.report:
+        if self.report and self.writes:
             self._try(partial(plot_report, self.directory))
 
     def end(self, status: str, error: BaseException | None = None, *, digest: bool = True) -> None:
         """Write ``summary.json``, with or without the models' ``digest``; failures are logged."""
+        if not self.writes:
+            return
         self._try(self.sync)
         summary = partial(self.summary, status, error, digest=digest)
         self._try(lambda: _write_json(self.directory / "summary.json", summary()))

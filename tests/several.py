@@ -61,7 +61,7 @@ def run_several(
     while (alive := [child for child in started if child.is_alive()]) and time.monotonic() < end_s:
         wait([child.sentinel for child in alive], 1)
         if len(alive) < processes:  # the rest is about to end, or has been stopped
-            end_s = min(end_s, time.monotonic() + 12)
+            end_s = min(end_s, time.monotonic() + 7)
     for child in started:
         if child.is_alive():
             child.kill()

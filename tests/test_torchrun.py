@@ -19,8 +19,8 @@ from runs import outcome
 
 KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
 SEED = int(os.environ.get("TORTURE_SEED", "0"))
-# Every iteration is saved, so that it takes some 20 s.
-LONG = [*QUIET, "--replicas", "4", "--epochs", "60"]
+# Every iteration is saved, so that it takes some 15 s.
+LONG = [*QUIET, "--replicas", "4", "--epochs", "40"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
@@ -77,7 +77,7 @@ def test_workers_that_are_killed_are_started_again_and_end_with_the_same_bits(gi
     try:
         for _ in range(KILLS):
             directory = next(iter(_runs(tmp_path, given)), tmp_path / "none")
-            at = max(saved(directory), 0) + draw.randrange(1, max(2, 300 // KILLS))
+            at = max(saved(directory), 0) + draw.randrange(1, max(2, 200 // KILLS))
             while saved(directory) < at and agent.poll() is None:
                 directory = next(iter(_runs(tmp_path, given)), directory)
                 time.sleep(0.02)
@@ -134,7 +134,7 @@ def test_one_of_two_machines_is_lost_and_the_other_goes_on_alone(whole, tmp_path
 
 def test_a_script_of_ours_under_torchrun(tmp_path):
     script = Path(__file__).parent.parent / "scripts" / "run_cifar2.py"
-    options = ["--dataset", "generated", "--epochs", 1, "--max-iterations", 20, "--visdom", "off"]
+    options = ["--dataset", "generated", "--model", "conv", "--max-iterations", 20, "--visdom", "off"]
     options += ["--num-workers", 0, "--precision", "fp32"]
     agent = torchrun(
         "--standalone",

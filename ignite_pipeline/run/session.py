@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -260,6 +260,7 @@ class Run:
             best=score,
             maximize=maximize,
             saved_iteration=lambda: checkpoints.saved_iteration,
+            writes=self.processes.is_main,
         )
 
         def sync() -> None:
@@ -274,7 +275,7 @@ class Run:
             background=options.save_in_background,
             score=score,
             maximize=maximize,
-            before=sync if self.processes.is_main else lambda: None,
+            before=sync,
             agreement=self._several.agreement,
             writes=self.processes.is_main,
             verify=partial(self._several.verify, given=(*save, "compute")),
@@ -329,7 +330,8 @@ class Run:
         attached = self._attached
         record, checkpoints, unsaved = attached.record, attached.checkpoints, attached.unsaved
         is_main = self.processes.is_main
-        for handler in (record, checkpoints, unsaved, attached.line) if is_main else (checkpoints, unsaved):
+        last: list[Handler] = [record, checkpoints, unsaved]
+        for handler in (*last, attached.line) if is_main else last:
             handler.attach(trainer)
         iterations = epochs * len(loader)
         if self.options.max_iterations is not None:
@@ -354,14 +356,13 @@ class Run:
             checkpoints,
             watch=attached.evaluators,
             # Without the digest: to read the weights might be to wait for what is stuck.
-            before_exit=partial(record.end, "interrupted", digest=False) if is_main else lambda error: None,
+            before_exit=partial(record.end, "interrupted", digest=False),
             agreement=self._several.agreement,
         )
         with self._several.together(trainer), stop.attach(trainer):  # around all that writes down how it went
             size = loader.batch_sampler.batch_size
             in_one_line = correctable(trainer, self.compute, batch_size=size, directory=self.directory)
-            recorded = record if is_main else nullcontext()
-            with in_one_line, closing(unsaved), recorded, board, stop.interrupting():
+            with in_one_line, closing(unsaved), record, board, stop.interrupting():
                 if trainer.state.iteration < iterations:
                     run_until(iterations, trainer, loader)
             say_replaced_samples(trainer.state.dataloader, self.processes)
