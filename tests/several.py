@@ -142,6 +142,11 @@ def classify(run: Run, *, fault: Callable[..., None] | None = None, more: Any = 
     run.train(trainer, loader, epochs=getattr(run.options, "epochs", EPOCHS))
 
 
+def classify_other_data(run: Run) -> None:
+    """Train where the second process has more images than the first."""
+    classify(run, size=(LENGTH + run.processes.rank) * BATCH)
+
+
 def _spread(y_pred: Tensor, y: Tensor) -> float:
     return float((y_pred.double().diff(dim=0) * y[1:, None]).sum())
 

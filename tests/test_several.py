@@ -8,6 +8,7 @@ import several
 from several import BATCH, LENGTH, at, classify, generate, run_several, update_by_hand
 
 from handlers import load_newest
+from ignite_pipeline.run import Parser, launch
 
 from runs import outcome, summary
 
@@ -174,6 +175,30 @@ def test_a_batch_that_cannot_be_cut_is_refused(tmp_path):
     assert ended.statuses == [2, 2]
     assert f"batch_size must be a multiple of {2 * BATCH}" in ended.logs[0]
     assert ended.logs[1] == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_with_different_data_are_refused(tmp_path):
+    ended = run_several(several.classify_other_data, tmp_path / "run", processes=2)
+    assert ended.statuses == [2, 2]
+    assert "the processes have different data: train was 48 and is 56 in process 1" in ended.logs[0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, and RANK is not set: start with torchrun"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE must be a whole number, got 'two'"),
+    ],
+)
+def test_an_environment_that_is_no_launchers_is_one_line(environment, message, monkeypatch, tmp_path, capsys):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as exit_:
+        launch(classify, Parser(), ["--output", str(tmp_path / "run")], task="several")
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -6,7 +6,8 @@
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,11 @@ from ignite_pipeline.data.images import (
     stack_images,
 )
 from ignite_pipeline.errors import BadInput
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is locked
+    fcntl = None  # type: ignore[assignment]  # mypy has no word for a module that may be missing
 
 SIDE = 32
 DEFAULT_ROOT = Path("data")
@@ -97,10 +103,23 @@ def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSp
         if not download:
             raise BadInput(f"{root / CIFAR10.base_folder}: CIFAR-10 is missing or damaged there") from error
         _require_network(CIFAR10.url)
-        splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
+        with _one_process_at_a_time(root):
+            splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
     _require_classes(classes, splits[0].classes, where=str(root))
     train, val = (_select(split, classes) for split in splits)
     return ImageSplits("cifar10", str(root), train, val, classes=classes)
+
+
+@contextmanager
+def _one_process_at_a_time(root: Path) -> Iterator[None]:
+    """Let one of several processes download, and the others find it there."""
+    if fcntl is None:
+        yield
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".download", "w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
 
 
 def _require_network(url: str) -> None:

@@ -152,8 +152,12 @@ class RunDirectory:
     ) -> None:
         """Write ``config.json``, or note in it that the run is resumed: the main process does.
 
-        Raises `BadInput` if a run that is resumed has other data.
+        Raises `BadInput` if a run that is resumed, or another process, has other data.
         """
+        first, *others = self.processes.gather(dataset)
+        for rank, other in enumerate(others, start=1):
+            if difference := _difference(first, other):
+                raise BadInput(f"the processes have different data: {difference} in process {rank}")
         self.processes.from_main(partial(self._begin, options, dataset, notices, recipe))
 
     def _begin(
@@ -236,11 +240,15 @@ class RunDirectory:
 
 
 def _require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if difference := _difference(before, now):
+        raise BadInput(f"--resume {path}: the data has changed, {difference}")
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     for name in ("train", "val", "sha256"):
         if before.get(name) != now.get(name):
-            raise BadInput(
-                f"--resume {path}: the data has changed, {name} was {before.get(name)} and is {now.get(name)}"
-            )
+            return f"{name} was {before.get(name)} and is {now.get(name)}"
+    return None
 
 
 def _versions() -> dict[str, str]:

@@ -23,6 +23,7 @@ from ignite_pipeline.run.meeting import meet
 from ignite_pipeline.run.roll_call import RollCall
 
 T = TypeVar("T")
+_NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 _CORRECTABLE = (BadInput, UnusableRun, NotSaved)
 
 
@@ -35,6 +36,13 @@ def largest_power_of_two(number: int) -> int:
     return 1 << (number.bit_length() - 1)
 
 
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise BadInput(f"{name} must be a whole number, got {text!r}; torchrun sets it")
+    return int(text)
+
+
 class Processes:
     """Those that a launcher has started: one, which talks to nobody, or several.
 
@@ -42,8 +50,7 @@ class Processes:
     """
 
     def __init__(self, *, device: str = "cpu", timeout_s: float = 600.0) -> None:
-        self.started = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rank = int(os.environ.get("RANK", "0"))
+        self.started, self.rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
         self.count, self.timeout_s = self.started, timeout_s
         # Groups for what is not on a device: of those who compute, and of all that were started.
         self._host: Any = None
@@ -52,6 +59,8 @@ class Processes:
         self._calls: RollCall | None = None
         if self.started == 1:
             return
+        if missing := [name for name in _NEEDED if name not in os.environ]:
+            raise BadInput(f"WORLD_SIZE is {self.started}, and {missing[0]} is not set: start with torchrun")
         if not dist.is_available():
             raise BadInput(f"WORLD_SIZE is {self.started}, and this torch has no torch.distributed")
         self._timeout = timedelta(seconds=timeout_s)
@@ -62,7 +71,7 @@ class Processes:
             store = meet(rank=self.rank, count=self.started, timeout=self._timeout)
             backend = "nccl" if on_gpu else "gloo"
             if on_gpu:
-                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+                torch.cuda.set_device(_number("LOCAL_RANK", 0))
             dist.init_process_group(
                 backend, store=store, rank=self.rank, world_size=self.started, timeout=self._timeout
             )
@@ -124,7 +133,7 @@ class Processes:
     @property
     def on_this_machine(self) -> int:
         """How many of them share this machine's cores."""
-        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return _number("LOCAL_WORLD_SIZE", 1)
 
     def local(self, replicas: int) -> range:
         """Return the replicas that this process computes."""
