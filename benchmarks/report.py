@@ -20,6 +20,7 @@ BENCHMARKS = {
     "Time to accuracy": "time_to_accuracy.py",
     "What the default recipe owes to what": "ablations.py",
     "A step of pix2pix": "pix2pix_step.py",
+    "Several processes": "processes.py",
     "Larger sets": "scaling.py",
     "The order of an epoch": "order.py",
     "Saving": "checkpoint_stall.py",
