@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
-from processes_worker import DDP, MODELS, OURS, each_s, model_and_batch, optimizer_of, ours
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -35,6 +34,8 @@ from ignite_pipeline.models.classifiers import CLASSIFIERS
 from ignite_pipeline.replicas import Replicas, Replicated, TreeSum
 from ignite_pipeline.seeding import StepGenerators
 from ignite_pipeline.steps import supervised_step
+
+from processes_worker import DDP, MODELS, OURS, each_s, model_and_batch, optimizer_of, ours
 
 HERE = Path(__file__).parent
 SIZES = [10_000, 1_000_000, 10_000_000]

@@ -213,23 +213,33 @@ class Compute:
         such. ``clip_norm`` bounds the global L2 norm of the gradients. A loss that is not finite is no step.
         The gradients stay, to be looked at; the outputs are detached, and on the device.
         """
+        optimizer.zero_grad()
+        if self.replicas is not None:
+            return self._update_of_replicas(self.replicas, optimizer, forward, parts, clip_norm)
+        if len(parts) != 1:
+            raise ValueError(f"parts must be those of one replica, got {len(parts)}")
+        loss, output = forward(parts[0])
+        self.scaler.scale(loss).backward()
+        self._step(optimizer, loss.detach(), clip_norm)
+        return {name: value.detach() for name, value in output.items()}
 
+    def _update_of_replicas(
+        self,
+        replicas: Replicas,
+        optimizer: Optimizer,
+        forward: Callable[[Part], LossAndOutput],
+        parts: Sequence[Part],
+        clip_norm: float | None,
+    ) -> dict[str, Tensor]:
         def backward(part: Part) -> LossAndOutput:
             loss, output = forward(part)
             self.scaler.scale(loss).backward()
             return loss, output
 
-        optimizer.zero_grad()
-        if self.replicas is not None:
-            loss, output = self.replicas.update(optimizer, backward, parts)
-            with self.replicas.updating():
-                self._step(optimizer, loss, clip_norm)
-            return output
-        if len(parts) != 1:
-            raise ValueError(f"parts must be those of one replica, got {len(parts)}")
-        loss, output = backward(parts[0])
-        self._step(optimizer, loss.detach(), clip_norm)
-        return {name: value.detach() for name, value in output.items()}
+        loss, output = replicas.update(optimizer, backward, parts)
+        with replicas.updating():
+            self._step(optimizer, loss, clip_norm)
+        return output
 
     def _step(self, optimizer: Optimizer, loss: Tensor, clip_norm: float | None) -> None:
         if not optimizer.state:
