@@ -104,6 +104,7 @@ class Checkpoints:
         self.is_saving = False
         self._best: Best = None
         self._saved_at: int | None = None
+        self._tried_at: int | None = None
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._written: Future[None] | None = None
         self._conclude_last: Callable[[], None] | None = None
@@ -187,7 +188,9 @@ class Checkpoints:
     def save(self, engine: Engine) -> None:
         """Save, unless this iteration has been."""
         self.wait()
-        if engine.state.iteration != self._saved_at:
+        # Whether it could be written, only one of several processes knows.
+        last = self._saved_at if self.agreement is None else self._tried_at
+        if engine.state.iteration != last:
             self._save(engine, self._best)
 
     def wait(self) -> None:
@@ -217,6 +220,7 @@ class Checkpoints:
         path = self._path(iteration)
         conclude = partial(self._conclude, path, iteration, best)
         self.verify(self.objects)
+        self._tried_at = iteration
         with self._saving():
             try:
                 self.before()
@@ -301,4 +305,4 @@ class Checkpoints:
             raise UnusableRun(f"the checkpoint holds {', '.join(sorted(surplus))}, which this run lacks")
         put_back(engine, self.objects, payload)
         self._best = None if payload["best"] is None else (payload["best"][0], payload["best"][1])
-        self._saved_at = engine.state.iteration
+        self._saved_at = self._tried_at = engine.state.iteration

@@ -1,6 +1,7 @@
 """A command line that checks itself, and mistakes reported in one line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,7 +67,8 @@ def exit_on_bad_input(prog: str, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        if speaks():
+            print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
         sys.exit(getattr(interrupt, "status", 130))
@@ -80,17 +82,14 @@ def make_folder(path: Path, *, option: str) -> None:
         raise BadInput(f"{option} {path} cannot be written: {error.strerror or error}") from error
 
 
-_silent: list[bool] = []
-
-
-def be_silent() -> None:
-    """Let `say` print nothing from here on: another process says the same."""
-    _silent.append(True)
+def speaks() -> bool:
+    """Return whether this is the first of several processes, which speaks for all, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str) -> None:
     """Print a line on standard error; a terminal that is gone is not the run's concern."""
-    if _silent:
+    if not speaks():
         return
     with suppress(OSError, ValueError, RuntimeError):
         print(text, file=sys.stderr, flush=True)

@@ -25,7 +25,10 @@ class FlatVector:
     def __init__(self, parameters: Sequence[nn.Parameter], models: Iterable[nn.Module]) -> None:
         self.parameters, self.models = list(parameters), tuple(models)
         self._orders = [_memory_order(parameter) for parameter in self.parameters]
-        tensors = [*self.parameters, *(buffer for _, _, buffer in self._buffers() if _is_floating(buffer))]
+        tensors = [
+            *self.parameters,
+            *(buffer for _, _, buffer in self._buffers() if buffer.is_floating_point()),
+        ]
         self.dtype = torch.float32
         for tensor in tensors:
             self.dtype = torch.promote_types(self.dtype, tensor.dtype)
@@ -40,24 +43,33 @@ class FlatVector:
             and all(one is other for one, other in zip(mine, parameters, strict=True))
         )
 
-    def packed(self, numbers: Sequence[Tensor], *, spare: int, is_first: bool, reuse: bool = False) -> Tensor:
-        """Return a vector of what is there now, and drop the gradients; ``reuse`` its memory next time."""
+    def packed(
+        self, numbers: Sequence[Tensor], *, spare: int, is_first: bool, count: int = 1, reuse: bool = False
+    ) -> Tensor:
+        """Return a vector of what is there now, and drop the gradients; ``reuse`` its memory next time.
+
+        Buffers are divided by ``count``: the sum of so many must not overflow where one holds the largest
+        number that there is, as masks do.
+        """
         device = self.parameters[0].device if self.parameters else None
         device = device or next((buffer.device for _, _, buffer in self._buffers()), None)
         pieces = [
             torch.zeros(parameter.numel(), dtype=self.dtype, device=device)
             if parameter.grad is None
-            else parameter.grad.permute(order).reshape(-1)
+            else _dense(parameter.grad).permute(order).reshape(-1)
             for parameter, order in zip(self.parameters, self._orders, strict=True)
         ]
-        has_gradient = [float(parameter.grad is not None) for parameter in self.parameters]
         for _, _, buffer in self._buffers():
             flat = buffer.detach().reshape(-1)
-            if not _is_floating(buffer):
-                flat = flat.view(torch.uint8) if is_first else torch.zeros_like(flat).view(torch.uint8)
-            pieces.append(flat)
+            if buffer.is_floating_point():
+                pieces.append(flat / count)
+            else:
+                pieces.append((flat if is_first else torch.zeros_like(flat)).view(torch.uint8))
         pieces += [number.reshape(-1) for number in numbers]
-        pieces.append(torch.tensor(has_gradient + [0.0] * spare, dtype=self.dtype, device=device))
+        if _can_be_asked(device):
+            flags = [float(parameter.grad is not None) for parameter in self.parameters]
+            pieces.append(torch.tensor(flags))
+        pieces.append(torch.zeros(spare, device=device))
         pieces = [piece.to(device=device, dtype=self.dtype) for piece in pieces]
         for parameter in self.parameters:
             parameter.grad = None
@@ -83,8 +95,8 @@ class FlatVector:
 
         gradients = [take(parameter.numel()) for parameter in self.parameters]
         for module, name, buffer in self._buffers():
-            if _is_floating(buffer):
-                value = take(buffer.numel()).view(buffer.shape)
+            if buffer.is_floating_point():
+                value = (take(buffer.numel()) * count).view(buffer.shape)
             else:
                 octets = (take(buffer.numel() * buffer.element_size()) * count).to(torch.uint8)
                 value = octets.view(buffer.dtype).view(buffer.shape)
@@ -92,8 +104,9 @@ class FlatVector:
             buffer.data.copy_(value)
             setattr(module, name, buffer)
         numbers = [take(number.numel()).view(number.shape).to(number.dtype, copy=True) for number in like]
-        flags = take(len(self.parameters))
-        has_gradient = flags.tolist() if vector.device.type == "cpu" else [1.0] * len(flags)
+        has_gradient = [1.0] * len(self.parameters)
+        if _can_be_asked(vector.device):
+            has_gradient = take(len(self.parameters)).tolist()
         for parameter, order, flat, has in zip(
             self.parameters, self._orders, gradients, has_gradient, strict=True
         ):
@@ -110,8 +123,15 @@ class FlatVector:
                     yield module, name, buffer
 
 
-def _is_floating(tensor: Tensor) -> bool:
-    return tensor.is_floating_point()
+def _can_be_asked(device: torch.device | None) -> bool:
+    """Return whether to read a number there costs nothing."""
+    return device is None or device.type == "cpu"
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    if gradient.layout is not torch.strided:
+        raise TypeError(f"gradients must be dense to be added up, got {gradient.layout} (sparse=False)")
+    return gradient
 
 
 def _memory_order(tensor: Tensor) -> list[int]:

@@ -40,9 +40,15 @@ class Replicated:
     def __iter__(self) -> NoReturn:
         raise BadInput(f"with several replicas, a batch has to be cut by run.compute: {_HOW}")
 
+    def __getitem__(self, name: Any) -> NoReturn:
+        self.__iter__()
+
+    def __len__(self) -> NoReturn:
+        self.__iter__()
+
 
 def _pinned(leaf: Any) -> Any:
-    return leaf.pin_memory() if isinstance(leaf, Tensor) else leaf
+    return leaf.pin_memory() if hasattr(leaf, "pin_memory") else leaf
 
 
 class Between(Protocol):
@@ -102,7 +108,10 @@ class Replicas:
     def _in_turn(self, parts: Sequence[Part], *, keep: bool) -> Iterator[Part]:
         """Yield each local replica's part, while draws and buffers are its own; ``keep`` the latter."""
         if len(parts) != len(self.local):
-            raise ValueError(f"parts must be those of {len(self.local)} replicas, got {len(parts)}")
+            raise ValueError(
+                f"parts must be those of {len(self.local)} replicas, got {len(parts)}: take the loader from"
+                " run.train_loader, or --replicas 1"
+            )
         several = len(parts) > 1
         before = self.generators.states()
         if several and self._buffers is None:
@@ -134,6 +143,12 @@ class Replicas:
         def numbers_of(part: Part) -> list[Tensor]:
             loss, output = backward(part)
             names[:] = output
+            for name, value in output.items():
+                if value.ndim:
+                    raise ValueError(
+                        f"what forward returns must be numbers, whose means are taken over the replicas; got"
+                        f" {name} of shape {tuple(value.shape)}"
+                    )
             return [loss.detach(), *(value.detach() for value in output.values())]
 
         loss, *values = self._mean(vector, parts, numbers_of)
@@ -147,7 +162,8 @@ class Replicas:
         replica = self.local.start
         for part in self._in_turn(parts, keep=False):
             numbers = numbers_of(part)
-            sums.add(vector.packed(numbers, spare=spare, is_first=replica == 0, reuse=len(parts) == 1))
+            is_first, reuse = replica == 0, len(parts) == 1
+            sums.add(vector.packed(numbers, spare=spare, is_first=is_first, count=self.count, reuse=reuse))
             replica += 1
         if self.between is not None:
             self.between.add_up(sums.total)

@@ -2,8 +2,10 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ from killing import CONTEXT, QUIET, _run
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from handlers import EvaluateEachEpoch, StepMeans
+from handlers import Checkpoints, EvaluateEachEpoch, StepMeans
+from handlers.attached import attached_objects
 from ignite_pipeline.gan_steps import gan_step
 from ignite_pipeline.run import Best, Parser, Run, launch, number
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
@@ -53,7 +56,7 @@ def run_several(
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
         environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **place} if processes > 1 else {}
         child = CONTEXT.Process(target=_begin, args=(environment, train, argv, log))
-        os.environ["PYTHONPATH"] = os.pathsep.join(__import__("sys").path)
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
         forkserver.ensure_running()
         child.start()
         started.append(child)
@@ -95,7 +98,7 @@ class Patterns(Dataset):
         return torch.randn(1, 8, 8) + index % 2 + 0.5 * random.random(), index % 2
 
 
-def classify(run: Run, *, fault: Callable[..., None] | None = None, more: Any = None, **data: Any) -> None:
+def classify(run: Run, *, fault: Callable[..., None] | None = None, **data: Any) -> None:
     """Train a net with dropout and batch norm; ``fault(run, trainer, model)`` may spoil it."""
     loader = run.train_loader(Patterns(**data), batch_size=BATCH)
     model = run.place(
@@ -103,6 +106,7 @@ def classify(run: Run, *, fault: Callable[..., None] | None = None, more: Any = 
             nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
         )
     )
+    model.register_buffer("mask", torch.full((3,), torch.finfo(torch.float32).min))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, LENGTH, 0.5)
     step = supervised_step(
@@ -213,9 +217,9 @@ def flip_a_bit(trainer: Engine, model: nn.Module) -> None:
     weight[0] = (weight[:1].view(torch.int32) ^ 1).view(torch.float32)[0]
 
 
-def send(number: int, trainer: Engine, model: nn.Module) -> None:
+def send(signal_number: int, trainer: Engine, model: nn.Module) -> None:
     """Send this process a signal."""
-    os.kill(os.getpid(), number)
+    os.kill(os.getpid(), signal_number)
 
 
 def fail(trainer: Engine, model: nn.Module) -> None:
@@ -226,6 +230,19 @@ def fail(trainer: Engine, model: nn.Module) -> None:
 def terminate(trainer: Engine, model: nn.Module) -> None:
     """End the run, as a limit of time would that one process looks after."""
     trainer.terminate()
+
+
+def forbid_writing(trainer: Engine, model: nn.Module) -> None:
+    """Let every save from here on fail."""
+    handlers = [owner for owner in attached_objects(trainer) if isinstance(owner, Checkpoints)]
+    folder = handlers[0].directory
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+
+
+def end_an_epoch(trainer: Engine, model: nn.Module) -> None:
+    """End the epoch early, in one process."""
+    trainer.terminate_epoch()
 
 
 kill = partial(send, signal.SIGKILL)

@@ -122,6 +122,31 @@ def test_buffers_are_the_means_of_those_of_the_replicas_and_counts_those_of_the_
     assert model[0].num_batches_tracked == 1
 
 
+def test_a_buffer_that_holds_the_largest_number_stays_as_it_is():
+    model = nn.Linear(2, 2)
+    largest = torch.full((2,), torch.finfo(torch.float32).max)
+    model.register_buffer("mask", largest.clone())
+    batch = Replicated([(torch.ones(2, 2), torch.ones(2, 2))] * 4)
+    train(model, Compute(replicas=replicas(4)), batch)
+    assert torch.equal(model.mask, largest)
+
+
+def test_outputs_are_numbers():
+    parameter = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    compute = Compute(replicas=replicas(2))
+    compute.begin(Engine(lambda engine, batch: None))
+    with pytest.raises(ValueError, match=r"got y_pred of shape \(2,\)"):
+        compute.update(optimizer, lambda part: (parameter.sum(), {"y_pred": parameter}), [1, 2])
+
+
+def test_sparse_gradients_are_refused():
+    table = nn.Embedding(3, 2, sparse=True)
+    table(torch.tensor([1])).sum().backward()
+    with pytest.raises(TypeError, match="gradients must be dense"):
+        FlatVector(list(table.parameters()), []).packed([], spare=0, is_first=True)
+
+
 def test_every_replica_draws_its_own_and_what_comes_after_the_step_is_not_moved():
     drawn = []
 
@@ -146,8 +171,9 @@ def test_every_replica_draws_its_own_and_what_comes_after_the_step_is_not_moved(
 
 def test_a_batch_of_several_replicas_is_not_taken_for_one():
     batch = Replicated([(torch.ones(1), torch.ones(1))] * 2)
-    with pytest.raises(BadInput, match=r"compute\.parts\(batch\)"):
-        _x, _y = batch
+    for take in (list, len, lambda batch: batch[0]):
+        with pytest.raises(BadInput, match=r"compute\.parts\(batch\)"):
+            take(batch)
 
 
 def test_only_the_update_of_the_replicas_lets_an_optimizer_step():

@@ -25,7 +25,7 @@ def require_equal(
     in one pass over their memory.
     """
     digests = processes.gather(
-        {name: digest(state_of(thing), plain=name in given) for name, thing in objects.items()}
+        {name: _digest_of(thing, plain=name in given) for name, thing in objects.items()}
     )
     for name in objects:
         of_each = [found.get(name) for found in digests]
@@ -38,13 +38,22 @@ def require_equal(
         whose = f"that of process{'es' if len(odd) > 1 else ''} {ranks}"
         raise Diverged(
             f"{name} is not the same in all processes: {whose} differ{'' if len(odd) > 1 else 's'}. Either a"
-            " step or a handler changes it by something that only one process knows, or a machine computes"
-            " wrong; nothing was saved since the last checkpoint"
+            " step changes it outside of compute.each and compute.update, or a handler by something that only"
+            " one process knows, or a machine computes wrong; nothing was saved since the last checkpoint"
         )
+
+
+def _digest_of(thing: Stateful, *, plain: bool) -> str | None:
+    try:
+        return digest(state_of(thing), plain=plain)
+    except Exception as error:  # a state that refuses to be taken now: the save says so
+        return f"{type(error).__name__}: {error}"
 
 
 def digest(state: Any, *, plain: bool = True) -> str | None:
     """Return a digest of a state: tensors by their bits, summed up on their device; the rest by its words.
+
+    One changed bit changes it; elements that change places, or changes that cancel, do not.
 
     Without ``plain``, None stands for a state that holds no tensor.
 

@@ -22,7 +22,9 @@ class Exchange:
         self._add_up = timed.timed("others", processes.add_up)
         self._wishes = dict.fromkeys(names, 0.0)
         self._heard: set[str] = set()
+        # From a device: the copy that is under way, and what of it has been heard before.
         self._coming: tuple[Tensor, Any] | None = None
+        self._settled: set[str] = set()
 
     @property
     def spare(self) -> int:
@@ -39,14 +41,18 @@ class Exchange:
             return False
         self._heard.discard(name)
         self._wishes[name] = 0.0
+        if self._coming is not None:
+            self._settled.add(name)
         return True
 
     def add_up(self, vector: Tensor) -> None:
         """Replace the vector by its sum over all processes."""
         wishes = vector[-self.spare :]
-        wishes.copy_(torch.tensor(list(self._wishes.values()), dtype=vector.dtype))
+        on_host = vector.device.type == "cpu"
+        mine = torch.tensor(list(self._wishes.values()), dtype=vector.dtype, pin_memory=not on_host)
+        wishes.copy_(mine, non_blocking=True)
         self._add_up(vector)
-        if vector.device.type == "cpu":
+        if on_host:
             self._hear(wishes)
             return
         if self._coming is not None:
@@ -59,4 +65,6 @@ class Exchange:
         self._coming = copy, event
 
     def _hear(self, wishes: Tensor) -> None:
-        self._heard.update(name for name, wish in zip(self._wishes, wishes.tolist(), strict=True) if wish)
+        heard = {name for name, wish in zip(self._wishes, wishes.tolist(), strict=True) if wish}
+        self._heard |= heard - self._settled
+        self._settled.clear()

@@ -50,8 +50,9 @@ def launch(
         options = parse(words)
         with Processes(device=options.device, timeout_s=options.process_timeout_s) as processes:
             options = _of_this_job(options, processes, parse, words, task)
-            if options.replicas is None:
-                options.replicas = largest_power_of_two(processes.started)
+            if options.replicas is None:  # a run that knew of none had one
+                resumes = options.resume is not None
+                options.replicas = 1 if resumes else largest_power_of_two(processes.started)
             processes.take_places(options.replicas)
             if processes.is_surplus:
                 processes.wait()
@@ -75,7 +76,7 @@ def _of_this_job(
     """Return the options, or those of the run that an earlier start of the same job has begun."""
     if options.resume is not None:
         return options
-    directory = processes.from_main(lambda: begun_before(task, options.output))
+    directory = processes.told_by_main(lambda: begun_before(task, options.output))
     if directory is None:
         return options
     say(f"started again: going on with {directory}")

@@ -6,8 +6,10 @@ They are started by ``torchrun``, or by whatever else sets ``RANK``, ``WORLD_SIZ
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,9 +17,10 @@ import ignite.distributed as idist
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public by its docs
 
 from handlers.errors import NotSaved, UnusableRun
-from ignite_pipeline.command_line import be_silent, say
+from ignite_pipeline.command_line import say
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.run.meeting import meet
 from ignite_pipeline.run.roll_call import RollCall
@@ -52,40 +55,37 @@ class Processes:
     def __init__(self, *, device: str = "cpu", timeout_s: float = 600.0) -> None:
         self.started, self.rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
         self.count, self.timeout_s = self.started, timeout_s
-        # Groups for what is not on a device: of those who compute, and of all that were started.
-        self._host: Any = None
-        self._all: Any = None
+        self._on_gpu = device.split(":")[0] == "cuda" or (device == "auto" and torch.cuda.is_available())
+        self._timeout = timedelta(seconds=timeout_s)
+        self._store: Any = None
+        self._host: Any = None  # a group for what is not on a device
         self._pairs: list[Any] = []
         self._calls: RollCall | None = None
         if self.started == 1:
             return
         if missing := [name for name in _NEEDED if name not in os.environ]:
             raise BadInput(f"WORLD_SIZE is {self.started}, and {missing[0]} is not set: start with torchrun")
+        if self.rank >= self.started:
+            raise BadInput(f"RANK must be less than WORLD_SIZE, {self.started}, got {self.rank}")
         if not dist.is_available():
             raise BadInput(f"WORLD_SIZE is {self.started}, and this torch has no torch.distributed")
-        self._timeout = timedelta(seconds=timeout_s)
-        on_gpu = device.split(":")[0] == "cuda" or (device == "auto" and torch.cuda.is_available())
         if dist.is_initialized():
             raise BadInput("torch.distributed is in use already: leave it to the run to begin it")
+        with self._finding_each_other():
+            self._store = meet(rank=self.rank, count=self.started, timeout=self._timeout)
+        self._calls = RollCall(self._store, rank=self.rank, count=self.started)
+        if not self.is_main:
+            logging.disable(logging.WARNING)
+
+    @contextmanager
+    def _finding_each_other(self) -> Iterator[None]:
         try:
-            store = meet(rank=self.rank, count=self.started, timeout=self._timeout)
-            backend = "nccl" if on_gpu else "gloo"
-            if on_gpu:
-                torch.cuda.set_device(_number("LOCAL_RANK", 0))
-            dist.init_process_group(
-                backend, store=store, rank=self.rank, world_size=self.started, timeout=self._timeout
-            )
-            idist.sync()
-            self._host = self._all = dist.new_group(backend="gloo", timeout=self._timeout)
-            self._calls = RollCall(store, rank=self.rank, count=self.started)
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
+            yield
+        except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BadInput(
                 f"{self.started} processes did not find each other ({reason}); start them with torchrun"
             ) from error
-        if not self.is_main:
-            be_silent()
-            logging.disable(logging.WARNING)
 
     @property
     def is_main(self) -> bool:
@@ -102,28 +102,49 @@ class Processes:
         """Whether there is nothing to compute for this one."""
         return self.rank >= self.count
 
+    def told_by_main(self, make: Callable[[], Path | None]) -> Path | None:
+        """Return what ``make`` returns in the main process, before places are taken."""
+        if self._store is None:
+            return make()
+        if self.is_main:
+            path = make()
+            self._store.set("told", str(path or ""))
+            return path
+        with self._finding_each_other():
+            self._store.wait(["told"], self._timeout)
+        text = self._store.get("told").decode()
+        return Path(text) if text else None
+
     def take_places(self, replicas: int) -> None:
         """Let as many processes compute as can share so many replicas equally, a power of two."""
         self.count = min(replicas, largest_power_of_two(self.started))
-        if self.started == 1:
+        surplus = self.started - self.count
+        if surplus and self.is_main:
+            say(
+                f"{self.count} of {self.started} processes compute what is cut into {replicas};"
+                f" {surplus} {'waits' if surplus == 1 else 'wait'}"
+            )
+        if self.count == 1 or self.is_surplus:
             return
-        self._host = dist.new_group(range(self.count), backend="gloo", timeout=self._timeout)
-        self._pairs = []
-        step = 1
-        while step < self.count:
-            for first in range(self.count):
-                pair = [first, first ^ step]
-                if pair[0] < pair[1]:
+        with self._finding_each_other():
+            if self._on_gpu:
+                torch.cuda.set_device(_number("LOCAL_RANK", 0))
+            dist.init_process_group(
+                "nccl" if self._on_gpu else "gloo",
+                store=PrefixStore("compute", self._store),
+                rank=self.rank,
+                world_size=self.count,
+                timeout=self._timeout,
+            )
+            idist.sync()
+            self._host = dist.new_group(backend="gloo", timeout=self._timeout)
+            step = 1
+            while step < self.count:
+                for pair in ([first, first ^ step] for first in range(self.count) if not first & step):
                     group = dist.new_group(pair, timeout=self._timeout)  # by all, in the same order
                     if self.rank in pair:
                         self._pairs.append(group)
-            step *= 2
-        if self.started > self.count and self.is_main:
-            surplus = self.started - self.count
-            say(
-                f"{replicas} replicas are computed by {self.count} of {self.started} processes;"
-                f" {surplus} {'waits' if surplus == 1 else 'wait'}"
-            )
+                step *= 2
 
     def wait(self) -> None:
         """Wait, as one that is surplus, until the others are done."""
@@ -194,10 +215,9 @@ class Processes:
         if error is None:
             if not self.is_surplus:
                 self.gather(None)  # nobody leaves before all are done
-                self._calls.note_done()
-            self._calls.close()
-            dist.barrier(group=self._all)  # the first process may hold the store
-            idist.finalize()
+            self._calls.note_done()
+            if self._host is not None:
+                idist.finalize()
             return
         status = 2 if isinstance(error, _CORRECTABLE) else getattr(error, "status", 1)
         self._calls.note_end(status, " ".join(str(error).split()) or type(error).__name__)

@@ -10,6 +10,8 @@ from typing import Any
 _LOOK_S = 0.5
 # How long the others may take to answer that they wait: those who have not by then are the cause.
 _PATIENCE_S = 4.0
+# How long the store itself may take.
+_LIMIT_S = 2.0
 
 
 class LostProcess(Exception):
@@ -29,7 +31,7 @@ class RollCall:
 
     def __init__(self, store: Any, *, rank: int, count: int) -> None:
         self.rank, self.count, self._store = rank, count, store
-        self._waits = False
+        self._waits = self._hangs = False
         self._ends: dict[int, tuple[int, str]] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._answer, name="roll call", daemon=True)
@@ -52,15 +54,14 @@ class RollCall:
         finally:
             self._waits = False
 
-    def close(self) -> None:
-        """End answering."""
+    def _close(self) -> None:
         self._closed.set()
-        self._thread.join()
+        self._thread.join(_LIMIT_S)  # or the store does not answer
 
     def note_end(self, status: int, reason: str) -> None:
         """End answering, and note why this process ends."""
-        self.close()
-        if 0 in self._ends:  # the store may have gone with it
+        self._close()
+        if 0 in self._ends or self._hangs:  # the store may have gone with it
             return
         with suppress(RuntimeError):
             self._store.set(f"ended/{self.rank}", json.dumps([status, reason]))
@@ -69,16 +70,26 @@ class RollCall:
                 time.sleep(3 * _LOOK_S)
 
     def note_done(self) -> None:
-        """Note that all is done."""
+        """End answering, and note that this process is done; the first, which may hold the store, is last."""
+        self._close()
         with suppress(RuntimeError):
-            self._store.set("done", "")
+            self._store.set(f"done/{self.rank}", "")
+            if self.rank == 0:
+                self._store.set("done", "")
+                limit_s = time.monotonic() + _LIMIT_S
+                others = [f"done/{rank}" for rank in range(self.count)]
+                while not all(self._store.check([name]) for name in others) and time.monotonic() < limit_s:
+                    time.sleep(0.02)
 
     def wait_until_done(self) -> None:
         """Wait for that; raise `LostProcess` if another process has ended before."""
-        while not self._store.check(["done"]):
-            if self._ends:
-                raise self._ended(self.count)
-            time.sleep(_LOOK_S)
+        try:
+            while not self._store.check(["done"]):
+                if self._ends:
+                    raise self._ended(self.count)
+                time.sleep(_LOOK_S)
+        except RuntimeError as error:
+            raise LostProcess("process 0 has died", is_said=True) from error
 
     def _read_ends(self) -> None:
         for rank in range(self.count):
@@ -95,26 +106,36 @@ class RollCall:
     def lost(self, error: Exception, *, among: int, timeout_s: float) -> LostProcess:
         """Return which of so many processes is why this one's talk to the others failed with ``error``."""
         others = [rank for rank in range(among) if rank != self.rank]
-        waiting: list[int] = []
+        waiting: set[int] = set()
+        # Not in this thread: a store whose process has been stopped never answers.
+        call = threading.Thread(target=self._call, args=(others, waiting), daemon=True)
+        if not self._ends:
+            call.start()
+            call.join(_PATIENCE_S + _LIMIT_S)
         if self._ends:
             return self._ended(among)
+        self._hangs = call.is_alive()
+        silent = [0] if self._hangs else [rank for rank in others if rank not in waiting]
+        is_said = any(rank < self.rank for rank in waiting)
+        if not silent:
+            text = (
+                "the processes wait for each other in different places: a handler acts in one of them alone"
+            )
+            return LostProcess(text, is_said=is_said)
+        are = "s" if len(silent) > 1 else ""
+        names = f"process{'es' if are else ''} {', '.join(map(str, silent))} {'have' if are else 'has'}"
+        timed_out = "imed out" in str(error) or "imeout" in str(error)
+        text = f"{names} not answered for {timeout_s:.0f} s" if timed_out else f"{names} died"
+        return LostProcess(text, is_said=is_said)
+
+    def _call(self, others: list[int], waiting: set[int]) -> None:
+        """Ask the others, for a while, whether they wait too; add those that do."""
         with suppress(RuntimeError), self.waiting():
             self._store.set("call", "")
             limit_s = time.monotonic() + _PATIENCE_S
             while not self._ends and len(waiting) < len(others) and time.monotonic() < limit_s:
                 self._read_ends()
                 answers = {rank: f"answer/{rank}" for rank in others if self._store.check([f"answer/{rank}"])}
-                waiting = [rank for rank, name in answers.items() if self._store.get(name) == b"waits"]
+                waiting.clear()
+                waiting.update(rank for rank, name in answers.items() if self._store.get(name) == b"waits")
                 time.sleep(0.1)
-        if self._ends:
-            return self._ended(among)
-        silent = [rank for rank in others if rank not in waiting]
-        is_said = any(rank < self.rank for rank in waiting)
-        if not silent:
-            reason = str(error).strip().splitlines()[0]
-            return LostProcess(f"the processes cannot reach each other ({reason})", is_said=is_said)
-        are = "s" if len(silent) > 1 else ""
-        names = f"process{'es' if are else ''} {', '.join(map(str, silent))} {'have' if are else 'has'}"
-        timed_out = "imed out" in str(error) or "imeout" in str(error)
-        text = f"{names} not answered for {timeout_s:.0f} s" if timed_out else f"{names} died"
-        return LostProcess(text, is_said=is_said)

@@ -49,13 +49,17 @@ def share_evaluation(
     ready: deque[Any] = deque()
 
     def computed(engine: Engine, batch: Any, number: int) -> Any:
+        before = generators.states()
         generators.seed(position_seed(seed, EVALUATION_STREAM, number))
-        return alone(engine, batch)
+        output = alone(engine, batch)
+        generators.restore(before)
+        return output
 
     def step(engine: Engine, batch: Any) -> Any:
         loader = engine.state.dataloader
         if not isinstance(loader, InTurn):
             return computed(engine, batch, engine.state.iteration)
+        engine.state.batch = None  # that of an output may be another process's
         if ready:
             return ready.popleft()
         output = None
@@ -66,17 +70,7 @@ def share_evaluation(
         ready.extend(map_leaves(lambda leaf: _on_device(leaf, device), output) for output in outputs)
         return ready.popleft()
 
-    states: list[Any] = []
-
-    @evaluator.on(Events.STARTED)
-    def begin() -> None:
-        ready.clear()
-        states[:] = generators.states()
-
-    @evaluator.on(Events.COMPLETED)
-    def end() -> None:
-        generators.restore(states)
-
+    evaluator.add_event_handler(Events.STARTED, lambda: ready.clear())
     replace_step(evaluator, step)
 
 

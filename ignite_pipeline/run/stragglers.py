@@ -36,7 +36,5 @@ def straggler(seconds: Sequence[Mapping[str, float]]) -> str | None:
         return seconds[slowest][name] - median(parts[name] for parts in rest)
 
     part = max(_PARTS, key=excess)
-    return (
-        f"process {slowest} {_PARTS[part]} for {seconds[slowest][part] / loop_s:.0%} of the time,"
-        " and the others for it"
-    ).replace("%", " %")
+    percent = 100 * seconds[slowest][part] / loop_s
+    return f"process {slowest} {_PARTS[part]} for {percent:.0f} % of the time, and the others for it"
