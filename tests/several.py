@@ -146,6 +146,18 @@ def classify(run: Run, *, fault: Callable[..., None] | None = None, **data: Any)
     run.train(trainer, loader, epochs=getattr(run.options, "epochs", EPOCHS))
 
 
+def classify_with_a_generator(run: Run) -> None:
+    """Train with a generator that a handler holds."""
+    own = torch.Generator()
+    classify(
+        run, fault=lambda run, trainer, model: trainer.add_event_handler(Events.STARTED, print_none, own)
+    )
+
+
+def do_nothing(*args: object) -> None:
+    """Do nothing."""
+
+
 def classify_other_data(run: Run) -> None:
     """Train where the second process has more images than the first."""
     classify(run, size=(LENGTH + run.processes.rank) * BATCH)

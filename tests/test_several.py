@@ -214,6 +214,12 @@ def test_a_batch_that_cannot_be_cut_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_generator_of_ones_own_is_told_of(tmp_path):
+    ended = run_several(several.classify_with_a_generator, tmp_path / "run", processes=2)
+    assert ended.statuses == [0, 0], ended.logs
+    assert "draws for as many replicas as a process computes" in ended.logs[0]
+
+
 def test_processes_with_different_data_are_refused(tmp_path):
     ended = run_several(several.classify_other_data, tmp_path / "run", processes=2)
     assert ended.statuses == [2, 2]

@@ -343,6 +343,7 @@ class Run:
         checkpoints.objects = objects_to_save(
             saved, trainer, attached.evaluators, on_unsavable=self._notices.add
         )
+        self._several.notice_generators(checkpoints.objects, self._notices.add)
         if self._directory.checkpoint is not None:
             checkpoints.restore(trainer, self._directory.checkpoint, missing=attached.missing)
         else:

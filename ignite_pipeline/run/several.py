@@ -15,6 +15,7 @@ from handlers.states import Stateful
 from ignite_pipeline.replicas import Replicas
 from ignite_pipeline.run.divergence import require_equal
 from ignite_pipeline.run.exchange import Exchange
+from ignite_pipeline.run.generator_states import GeneratorState
 from ignite_pipeline.run.given import Handler
 from ignite_pipeline.run.processes import Processes
 from ignite_pipeline.run.shared_evaluation import InTurn, count_alone, share_evaluation
@@ -76,6 +77,15 @@ class Several:
         if self.processes.are_several:
             held = [thing for _, thing in held_objects(trainer) if isinstance(thing, Engine)]
             count_alone({id(engine): engine for engine in (trainer, *evaluators, *held)}.values())
+
+    def notice_generators(self, objects: Mapping[str, Stateful], on_notice: Callable[[str], object]) -> None:
+        """Tell of generators that know of no replicas."""
+        for name, thing in objects.items():
+            if self.replicas is not None and isinstance(thing, GeneratorState):
+                on_notice(
+                    f"{name} draws for as many replicas as a process computes, so that the bits depend on the"
+                    " number of processes: draw from torch's default generator"
+                )
 
     def verify(self, objects: Mapping[str, Stateful], *, given: Iterable[str]) -> None:
         """Raise `Diverged` if the processes do not hold the same."""
