@@ -149,9 +149,11 @@ def classify(run: Run, *, fault: Callable[..., None] | None = None, **data: Any)
 def classify_with_a_generator(run: Run) -> None:
     """Train with a generator that a handler holds."""
     own = torch.Generator()
-    classify(
-        run, fault=lambda run, trainer, model: trainer.add_event_handler(Events.STARTED, print_none, own)
-    )
+
+    def hold(run: Run, trainer: Engine, model: nn.Module) -> None:
+        trainer.add_event_handler(Events.STARTED, do_nothing, own)
+
+    classify(run, fault=hold)
 
 
 def do_nothing(*args: object) -> None:
