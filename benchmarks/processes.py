@@ -32,7 +32,7 @@ from ignite_pipeline.flat_vector import FlatVector
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.classifiers import CLASSIFIERS
 from ignite_pipeline.replicas import Replicas, Replicated, TreeSum
-from ignite_pipeline.seeding import StepGenerators
+from ignite_pipeline.seeding import Generators
 from ignite_pipeline.steps import supervised_step
 
 from processes_worker import DDP, MODELS, OURS, each_s, model_and_batch, optimizer_of, ours
@@ -91,7 +91,7 @@ def in_one_process(rounds: int) -> None:
     for name, count in (("without replicas", 0), ("one replica", 1), ("four replicas", 4)):
         torch.manual_seed(0)
         model = CLASSIFIERS["resnet"](2).to(memory_format=torch.channels_last)
-        replicas = Replicas(count, seed=0, generators=StepGenerators()) if count else None
+        replicas = Replicas(count, seed=0, generators=Generators()) if count else None
         step = supervised_step(
             model, optimizer_of(model), F.cross_entropy, compute=Compute(replicas=replicas)
         )

@@ -25,7 +25,7 @@ from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.replicas import Replicas
 from ignite_pipeline.run.exchange import Exchange
 from ignite_pipeline.run.processes import Processes
-from ignite_pipeline.seeding import StepGenerators
+from ignite_pipeline.seeding import Generators
 from ignite_pipeline.steps import supervised_step
 
 Batch = tuple[Tensor, Tensor]
@@ -75,7 +75,7 @@ def ours(model: nn.Module, processes: Processes | None) -> Step:
     if processes is not None:
         exchange = Exchange(processes, ["end"], timed=FetchComputeTimer())
         local, count = processes.local(processes.count), processes.count
-        replicas = Replicas(count, seed=0, generators=StepGenerators(), local=local, between=exchange)
+        replicas = Replicas(count, seed=0, generators=Generators(), local=local, between=exchange)
     compute, engine = Compute(replicas=replicas), Engine(lambda engine, batch: None)
     step = supervised_step(model, optimizer_of(model), F.cross_entropy, compute=compute)
     return lambda batch: step(engine, batch)

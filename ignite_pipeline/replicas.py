@@ -16,7 +16,7 @@ from ignite_pipeline.errors import BadInput
 from ignite_pipeline.flat_vector import FlatVector
 from ignite_pipeline.model_modes import Buffers
 from ignite_pipeline.nested import map_leaves
-from ignite_pipeline.seeding import REPLICA_STREAM, StepGenerators, position_seed
+from ignite_pipeline.seeding import REPLICA_STREAM, Generators, position_seed
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -75,7 +75,7 @@ class Replicas:
         count: int,
         *,
         seed: int,
-        generators: StepGenerators,
+        generators: Generators,
         local: range | None = None,
         between: Between | None = None,
     ) -> None:

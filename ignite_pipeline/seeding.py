@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,33 +41,8 @@ def _mixed(state: int, word: int) -> int:
     return state ^ (state >> 31)
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the generators that transforms draw from (torch on the CPU, random, numpy); restore them after.
-
-    >>> before = torch.get_rng_state()
-    >>> with seeded(7):
-    ...     a = torch.rand(1), random.random(), np.random.rand()
-    >>> with seeded(7):
-    ...     b = torch.rand(1), random.random(), np.random.rand()
-    >>> a == b and torch.equal(before, torch.get_rng_state())
-    True
-    """
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    # torch.manual_seed costs forty times as much: it also queues a seed for every absent GPU.
-    torch.default_generator.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])
-
-
-class StepGenerators:
-    """The generators that a step draws from: torch's default ones, on the processor and on ``device``.
+class Generators:
+    """The generators that code draws from: torch's default ones, on the processor and on ``device``.
 
     With ``everything``, those of ``random`` and ``numpy.random`` too.
     """
@@ -103,13 +78,41 @@ class StepGenerators:
         for (_, _, put_back), state in zip(self._each, states, strict=True):
             put_back(state)
 
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Seed all of them; put them back after."""
+        states = self.states()
+        self.seed(seed)
+        try:
+            yield
+        finally:
+            self.restore(states)
+
 
 def _functions_of(generator: torch.Generator) -> tuple[Any, Any, Any]:
+    # torch.manual_seed costs forty times as much: it also queues a seed for every absent GPU.
     return generator.manual_seed, generator.get_state, generator.set_state
 
 
 def _seed_numpy(seed: int) -> None:
     np.random.seed(seed % 2**32)
+
+
+_OF_TRANSFORMS = Generators(everything=True)
+
+
+def seeded(seed: int) -> AbstractContextManager[None]:
+    """Seed the generators that transforms draw from (torch on the CPU, random, numpy); restore them after.
+
+    >>> before = torch.get_rng_state()
+    >>> with seeded(7):
+    ...     a = torch.rand(1), random.random(), np.random.rand()
+    >>> with seeded(7):
+    ...     b = torch.rand(1), random.random(), np.random.rand()
+    >>> a == b and torch.equal(before, torch.get_rng_state())
+    True
+    """
+    return _OF_TRANSFORMS.seeded(seed)
 
 
 class ReseedEachIteration:
@@ -132,7 +135,7 @@ class ReseedEachIteration:
         self, seed: int, *, replica: int = 0, device: torch.device | str = "cpu", everything: bool = False
     ) -> None:
         self.seed = position_seed(seed, STEP_STREAM, replica)
-        self._seeders = StepGenerators(device, everything=everything).seeders
+        self._seeders = Generators(device, everything=everything).seeders
 
     def attach(self, engine: Engine) -> "ReseedEachIteration":
         """Register on the engine's events and return self."""
@@ -169,5 +172,5 @@ def make_deterministic() -> None:
     os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     torch.set_deterministic_debug_mode("warn")
     # Clearing every new tensor would only hide reads of uninitialised memory, at a price.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # not in stubs
     torch.backends.cudnn.benchmark = False

@@ -287,8 +287,8 @@ PUBLIC = {
     "run.unsaved_state": ["UnsavedState"],
     "run.until": ["run_until"],
     "seeding": [
+        "Generators",
         "ReseedEachIteration",
-        "StepGenerators",
         "make_deterministic",
         "position_seed",
         "require_position",

@@ -11,12 +11,12 @@ from ignite_pipeline.compute import Compute
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.flat_vector import FlatVector
 from ignite_pipeline.replicas import Replicas, Replicated, TreeSum
-from ignite_pipeline.seeding import StepGenerators
+from ignite_pipeline.seeding import Generators
 from ignite_pipeline.steps import supervised_step
 
 
 def replicas(count, **options):
-    return Replicas(count, seed=0, generators=StepGenerators(), **options)
+    return Replicas(count, seed=0, generators=Generators(), **options)
 
 
 class Recorded:

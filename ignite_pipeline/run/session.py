@@ -51,8 +51,8 @@ from ignite_pipeline.run.stored_options import kept_options
 from ignite_pipeline.run.unsaved_state import UnsavedState
 from ignite_pipeline.run.until import run_until
 from ignite_pipeline.seeding import (
+    Generators,
     ReseedEachIteration,
-    StepGenerators,
     make_deterministic,
     require_position,
 )
@@ -121,7 +121,7 @@ class Run:
             self.processes,
             options.replicas,
             seed=options.seed,
-            generators=StepGenerators(self.device, everything=options.seed_everything),
+            generators=Generators(self.device, everything=options.seed_everything),
             timer=self.timer,
         )
         self.compute = Compute(

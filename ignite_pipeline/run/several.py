@@ -20,7 +20,7 @@ from ignite_pipeline.run.given import Handler
 from ignite_pipeline.run.processes import Processes
 from ignite_pipeline.run.shared_evaluation import InTurn, count_alone, share_evaluation
 from ignite_pipeline.run.stragglers import straggler
-from ignite_pipeline.seeding import StepGenerators
+from ignite_pipeline.seeding import Generators
 
 _END = "end"
 
@@ -34,7 +34,7 @@ class Several:
         replicas: int,
         *,
         seed: int,
-        generators: StepGenerators,
+        generators: Generators,
         timer: FetchComputeTimer,
     ) -> None:
         self.processes, self.seed, self.generators, self.timer = processes, seed, generators, timer

@@ -12,7 +12,7 @@ from torch import Tensor
 from handlers.attached import as_if_alone, attached_objects, replace_step, step_of
 from ignite_pipeline.nested import map_leaves
 from ignite_pipeline.run.processes import Processes
-from ignite_pipeline.seeding import EVALUATION_STREAM, StepGenerators, position_seed
+from ignite_pipeline.seeding import EVALUATION_STREAM, Generators, position_seed
 
 _NOT_MINE: Any = object()
 
@@ -38,7 +38,7 @@ class InTurn:
 
 
 def share_evaluation(
-    evaluator: Engine, *, processes: Processes, generators: StepGenerators, seed: int, device: torch.device
+    evaluator: Engine, *, processes: Processes, generators: Generators, seed: int, device: torch.device
 ) -> None:
     """Let ``evaluator`` compute the batches of an `InTurn` once, and give their outputs to all, in order.
 
@@ -49,11 +49,8 @@ def share_evaluation(
     ready: deque[Any] = deque()
 
     def computed(engine: Engine, batch: Any, number: int) -> Any:
-        before = generators.states()
-        generators.seed(position_seed(seed, EVALUATION_STREAM, number))
-        output = alone(engine, batch)
-        generators.restore(before)
-        return output
+        with generators.seeded(position_seed(seed, EVALUATION_STREAM, number)):
+            return alone(engine, batch)
 
     def step(engine: Engine, batch: Any) -> Any:
         loader = engine.state.dataloader
