@@ -5,6 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -138,6 +139,39 @@ def set_aside(path: Path) -> Path | None:
     except OSError as error:
         _LOGGER.warning("%s could not be renamed (%s)", path, error)
         return None
+
+
+def files_in(directory: Path) -> list[Path]:
+    """Return the files that are called as checkpoints are, the oldest first."""
+    paths = directory.iterdir() if directory.exists() else ()
+    named = (path for path in paths if NAME.fullmatch(path.name))
+    return sorted(named, key=lambda path: (len(path.name), path.name))
+
+
+def tidy(directory: Path, iteration: int, *, run: str | None) -> None:
+    """Remove what a kill has left, and set aside what is no checkpoint of the run.
+
+    `UnusableRun` is raised for one of it that is later than ``iteration``.
+    """
+    for path in directory.glob(".checkpoint_*.tmp"):
+        with suppress(OSError):
+            path.unlink()
+    for path in files_in(directory):
+        if int(path.stem.rpartition("_")[2]) > iteration:
+            _refuse_or_set_aside(path, run=run)
+
+
+def _refuse_or_set_aside(path: Path, *, run: str | None) -> None:
+    try:
+        content = load_checkpoint(path, lazily=True)
+        require_own(content, path, run=run)
+    except UnusableRun:
+        set_aside(path)
+        return
+    raise UnusableRun(
+        f"{path.parent} holds a checkpoint of iteration {content['engine']['iteration']}: restore it,"
+        " or save elsewhere"
+    )
 
 
 def load_best(directory: str | Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ from ignite.engine import Engine, Events
 
 from handlers.agreement import Agreement
 from handlers.checkpoint_files import (
-    NAME,
     checkpoint_path,
+    files_in,
     load_checkpoint,
-    require_own,
     save_sealed,
-    set_aside,
+    tidy,
 )
 from handlers.errors import NotSaved, UnusableRun
 from handlers.files import make_folders, write_whole
@@ -123,28 +122,8 @@ class Checkpoints:
     def start(self, engine: Engine) -> None:
         """Remove what a kill has left, refuse a directory with a later checkpoint, and save."""
         if self.writes:
-            self._tidy(engine.state.iteration)
+            tidy(self.directory, engine.state.iteration, run=self.config.get("run"))
         self.save(engine)
-
-    def _tidy(self, iteration: int) -> None:
-        for path in self.directory.glob(".checkpoint_*.tmp"):
-            with suppress(OSError):
-                path.unlink()
-        for path in self._files():
-            if int(path.stem.rpartition("_")[2]) > iteration:
-                self._refuse_or_set_aside(path)
-
-    def _refuse_or_set_aside(self, path: Path) -> None:
-        try:
-            content = load_checkpoint(path, lazily=True)
-            require_own(content, path, run=self.config.get("run"))
-        except UnusableRun:
-            set_aside(path)
-            return
-        raise UnusableRun(
-            f"{self.directory} holds a checkpoint of iteration {content['engine']['iteration']}: restore it,"
-            " or save elsewhere"
-        )
 
     @property
     def saved_iteration(self) -> int | None:
@@ -272,14 +251,9 @@ class Checkpoints:
     def _path(self, iteration: int) -> Path:
         return checkpoint_path(self.directory, iteration)
 
-    def _files(self) -> list[Path]:
-        paths = self.directory.iterdir() if self.directory.exists() else ()
-        ours = (path for path in paths if NAME.fullmatch(path.name))
-        return sorted(ours, key=lambda path: (len(path.name), path.name))
-
     def _prune(self) -> None:
         best = None if self._best is None else self._path(self._best[1])
-        for path in self._files()[: -self.keep]:
+        for path in files_in(self.directory)[: -self.keep]:
             if path != best:
                 try:
                     path.unlink(missing_ok=True)

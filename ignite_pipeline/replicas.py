@@ -97,7 +97,7 @@ class Replicas:
 
     def end(self) -> None:
         """Let all replicas have the means of their buffers, unless they do."""
-        if self._differ:
+        if self._differ and any(True for model in self._models for _ in model.buffers()):
             self._mean(FlatVector((), self._models), [None] * len(self.local), lambda part: [])
 
     def each(self, function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:

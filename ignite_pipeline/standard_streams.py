@@ -28,7 +28,7 @@ class GuardedStream:
         self._wait_s = patience_s
         self._descriptor: int | None = None
         with suppress(AttributeError, OSError, ValueError):  # no descriptor behind it
-            self._descriptor = stream.fileno()  # type: ignore[union-attr]
+            self._descriptor = stream.fileno()  # type: ignore[union-attr]  # None has none either
 
     def write(self, text: str) -> int:
         """Write what can be written; return the length of it all."""

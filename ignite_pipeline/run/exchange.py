@@ -18,7 +18,6 @@ class Exchange:
     """
 
     def __init__(self, processes: Processes, names: Iterable[str], *, timed: FetchComputeTimer) -> None:
-        self.processes = processes
         self._add_up = timed.timed("others", processes.add_up)
         self._wishes = dict.fromkeys(names, 0.0)
         self._heard: set[str] = set()
