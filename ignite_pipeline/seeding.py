@@ -79,14 +79,20 @@ class Generators:
             put_back(state)
 
     @contextmanager
-    def seeded(self, seed: int) -> Iterator[None]:
-        """Seed all of them; put them back after."""
+    def kept(self) -> Iterator[None]:
+        """Put all of them back after."""
         states = self.states()
-        self.seed(seed)
         try:
             yield
         finally:
             self.restore(states)
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Seed all of them; put them back after."""
+        with self.kept():
+            self.seed(seed)
+            yield
 
 
 def _functions_of(generator: torch.Generator) -> tuple[Any, Any, Any]:
@@ -98,7 +104,8 @@ def _seed_numpy(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-_OF_TRANSFORMS = Generators(everything=True)
+# Those that transforms draw from: torch's on the CPU, random's and numpy's.
+OF_TRANSFORMS = Generators(everything=True)
 
 
 def seeded(seed: int) -> AbstractContextManager[None]:
@@ -112,7 +119,7 @@ def seeded(seed: int) -> AbstractContextManager[None]:
     >>> a == b and torch.equal(before, torch.get_rng_state())
     True
     """
-    return _OF_TRANSFORMS.seeded(seed)
+    return OF_TRANSFORMS.seeded(seed)
 
 
 class ReseedEachIteration:

@@ -1,0 +1,92 @@
+"""Images in files, scaled to one size, kept in memory once they have been decoded."""
+
+import time
+from contextlib import suppress
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ignite_pipeline.data.images import UnreadableImage, channel_statistics, read_image, read_square
+from ignite_pipeline.data.labelled_files import LabelledFiles
+from ignite_pipeline.data.shared_array import SharedArray
+from ignite_pipeline.errors import BadInput
+
+_STATISTICS_IMAGES = 500
+_TIMED_IMAGES = 16
+Pixels = npt.NDArray[np.uint8]
+
+
+class StoredImages(Dataset[tuple[Tensor, Tensor]]):
+    """Images ``(3, H, W)`` uint8 and their targets, read when they are asked for.
+
+    With an ``image_size``, each is scaled and cut to the square in its middle, of so many pixels a side;
+    without, it keeps its size. With ``keep``, an image that has been read stays in memory that worker
+    processes share: each file is decoded once, by whoever needs it first.
+    """
+
+    deterministic = True
+
+    def __init__(
+        self, files: LabelledFiles, *, image_size: int | None, keep: bool = False, contents: str = "sampled"
+    ) -> None:
+        if keep and image_size is None:
+            raise ValueError("keep needs an image_size: memory is set aside for images of one size")
+        self.files, self.image_size, self.contents = files, image_size, contents
+        self._kept: SharedArray | None = None
+        if keep and image_size is not None:
+            self._kept = SharedArray((len(files), image_size, image_size, 3))
+            self._is_kept = SharedArray((len(files),))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return one image and its target; `UnreadableImage` is raised for a file that is none."""
+        index = range(len(self))[index]
+        return torch.from_numpy(self._pixels(index)).permute(2, 0, 1), self.files.targets[index]
+
+    def _pixels(self, index: int) -> Pixels:
+        if self._kept is None:
+            return self._read(index)
+        if not self._is_kept.array[index]:
+            self._kept.array[index] = self._read(index)
+            self._is_kept.array[index] = 1
+        kept: Pixels = self._kept.array[index]
+        return kept.copy()  # a transform may write into it
+
+    def _read(self, index: int) -> Pixels:
+        path = self.files.root / self.files.names[index]
+        return np.array(read_image(path) if self.image_size is None else read_square(path, self.image_size))
+
+    def sha256(self) -> str:
+        """Return the digest of the files, see `LabelledFiles.sha256`, to tell whether data has changed."""
+        return self.files.sha256(contents=self.contents)
+
+    def channel_statistics(self) -> tuple[Tensor, Tensor]:
+        """Return the means and standard deviations, ``(3,)`` in [0, 1], of the channels of some 500 images.
+
+        They stand evenly among all; those that cannot be read are left out. `BadInput` is raised if none can.
+        """
+        images = []
+        for index in self._some(_STATISTICS_IMAGES):
+            with suppress(UnreadableImage):
+                images.append(self[index][0].flatten(1))
+        if not images:
+            raise BadInput(f"{self.files.root / self.files.names[0]}: not a readable image, as many others")
+        return channel_statistics(torch.cat(images, dim=1).unsqueeze(0))
+
+    def seconds_per_image(self) -> float:
+        """Return how long it takes to read an image, the median of a few."""
+        times = []
+        for index in self._some(_TIMED_IMAGES):
+            start = time.perf_counter()
+            with suppress(UnreadableImage):
+                self._read(index)
+            times.append(time.perf_counter() - start)
+        return float(np.median(times))
+
+    def _some(self, count: int) -> range:
+        return range(0, len(self), max(1, len(self) // count))
