@@ -125,6 +125,15 @@ def test_weights_decide_how_often_an_index_comes():
     assert list(islice(iter(sampler), 3)) == keys[:3]
 
 
+@pytest.mark.parametrize("start", [1, 4, 5, 6])
+def test_windows_are_the_same_after_a_resume_with_any_workers(start):
+    options = {"window": 8, "neighbours": 2}
+    whole = run(Noisy(), epochs=3, **options)
+    assert whole != run(Noisy(), epochs=3)
+    for num_workers in (0, 2):
+        assert run(Noisy(), epochs=3, start=start, num_workers=num_workers, **options) == whole[start:]
+
+
 @pytest.mark.parametrize("replicas", [2, 3])
 def test_the_replicas_share_each_global_batch(replicas):
     def keys(**options):
@@ -168,6 +177,14 @@ def test_evaluation_loader_visits_everything_in_order():
         ({"batch_size": 11}, "batch_size=11 is more than the 10 samples"),
         ({"batch_size": 2, "start_iteration": -1}, "start_iteration must not be negative"),
         ({"batch_size": 2, "weights": [1.0]}, "weights must hold one number for each of 10"),
+        ({"batch_size": 2, "window": 4}, "window and neighbours go together, got window=4, neighbours=None"),
+        ({"batch_size": 2, "window": 4, "neighbours": 0}, "neighbours must be at least 1, got 0"),
+        ({"batch_size": 2, "window": 0, "neighbours": 4}, "a multiple of neighbours=4, got 0"),
+        ({"batch_size": 2, "window": 6, "neighbours": 4}, "a multiple of neighbours=4, got 6"),
+        (
+            {"batch_size": 2, "window": 4, "neighbours": 2, "weights": [1.0] * 10},
+            "weights draw from all samples, window=4 from a part",
+        ),
         (
             {"batch_size": 4, "replicas": 4, "drop_last": False},
             "the last batch has 2 samples for 4 replicas",

@@ -65,6 +65,8 @@ def endless_loader(
     num_workers: int = 0,
     drop_last: bool = True,
     weights: Sequence[float] | Tensor | None = None,
+    window: int | None = None,
+    neighbours: int | None = None,
     replicas: int = 1,
     local: range | None = None,
     collate_fn: Collate = default_collate,
@@ -84,10 +86,15 @@ def endless_loader(
     return a list of samples, which ``collate_fn`` joins, or a batch that is complete (anything but a list).
     ``collate_fn`` may draw too, MixUp, say: it runs under a seed of ``(seed, iteration)``. A sample that
     fails raises `BadSample` with its index or, with ``skip_bad``, is replaced by one drawn from its
-    position (see `PositionKeyed`). ``batch_size`` counts the samples of all ``replicas`` together; if more
-    than one of them is ``local``, a batch is `Replicated`. Other
-    options go to ``torch.utils.data.DataLoader``. ``TypeError`` is raised for an ``IterableDataset``, and for
-    a sampler: it draws from a generator of its own.
+    position (see `PositionKeyed`).
+
+    ``weights``, one for each sample, draw some more often than others. Where neighbours are cheap to read
+    together, ``window=4096, neighbours=64`` shuffles runs of 64 samples, and the samples of 64 runs among
+    each other (see `Windowed`). ``ValueError`` is raised for both at once.
+
+    ``batch_size`` counts the samples of all ``replicas`` together; if more than one of them is ``local``, a
+    batch is `Replicated`. Other options go to ``torch.utils.data.DataLoader``. ``TypeError`` is raised for an
+    ``IterableDataset``, and for a sampler: it draws from a generator of its own.
 
     >>> loader = endless_loader(range(10), batch_size=4, seed=0)
     >>> len(loader), next(iter(loader)).shape
@@ -109,6 +116,8 @@ def endless_loader(
         start_iteration=start_iteration,
         drop_last=drop_last,
         weights=weights,
+        window=window,
+        neighbours=neighbours,
         replicas=replicas,
         local=local,
     )

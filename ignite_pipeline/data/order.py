@@ -28,11 +28,7 @@ class Order(Protocol):
 
 
 class Shuffled:
-    """Every sample once an epoch: a permutation that is a keyed bijection.
-
-    A Feistel network of six rounds permutes the numbers of as many bits as ``size`` has; whatever falls
-    outside goes through it again until it falls inside ("cycle walking"; Black and Rogaway, "Ciphers with
-    arbitrary finite domains", CT-RSA 2002). Small sets are sorted by random numbers instead.
+    """Every sample once an epoch, in an order without a trace of that in which they are stored.
 
     >>> sorted(Shuffled(5, seed=0).indices(0, np.arange(5)).tolist())
     [0, 1, 2, 3, 4]
@@ -42,32 +38,10 @@ class Shuffled:
 
     def __init__(self, size: int, *, seed: int) -> None:
         self.size, self.seed = size, seed
-        bits = (size - 1).bit_length()
-        self._right_bits = np.uint64(bits - bits // 2)
-        self._left_mask = np.uint64((1 << bits // 2) - 1)
-        self._right_mask = np.uint64((1 << (bits - bits // 2)) - 1)
 
     def indices(self, epoch: int, places: Indices) -> Indices:
         """Return the index at each of ``places``."""
-        key = position_seed(self.seed, ORDER_STREAM, epoch)
-        if self.size <= _SORTED_SIZE:
-            numbers = _random_words(key, np.arange(self.size, dtype=np.uint64))
-            found: Indices = np.argsort(numbers, kind="stable")[places]
-            return found
-        keys = [np.uint64(position_seed(key, number)) for number in range(_ROUNDS)]
-        words = self._permuted(places.astype(np.uint64), keys)
-        outside = np.flatnonzero(words >= self.size)
-        while len(outside):
-            words[outside] = self._permuted(words[outside], keys)
-            outside = outside[words[outside] >= self.size]
-        return words.astype(np.int64)
-
-    def _permuted(self, words: Words, keys: Sequence[np.uint64]) -> Words:
-        left, right = words >> self._right_bits, words & self._right_mask
-        for first, second in zip(keys[::2], keys[1::2], strict=True):
-            left ^= _scrambled(right, first) & self._left_mask
-            right ^= _scrambled(left, second) & self._right_mask
-        return (left << self._right_bits) | right
+        return permuted(places, size=self.size, key=position_seed(self.seed, ORDER_STREAM, epoch))
 
 
 class Weighted:
@@ -101,6 +75,40 @@ class Weighted:
         within = _in_unit_interval(_random_words(position_seed(key, 1), words)) * lengths
         drawn: Indices = self._starts[runs] + np.minimum(within.astype(np.int64), lengths - 1)
         return drawn
+
+
+def permuted(places: Indices, *, size: int, key: int) -> Indices:
+    """Return what stands at ``places`` in a permutation of ``size`` numbers that ``key`` decides.
+
+    A Feistel network of six rounds permutes the numbers of as many bits as ``size`` has; whatever falls
+    outside goes through it again until it falls inside ("cycle walking"; Black and Rogaway, "Ciphers with
+    arbitrary finite domains", CT-RSA 2002). Up to 4096 numbers are sorted by random ones instead.
+
+    >>> permuted(np.arange(4), size=4, key=0).tolist()
+    [2, 1, 0, 3]
+    """
+    if size <= _SORTED_SIZE:
+        found: Indices = np.argsort(_random_words(key, np.arange(size, dtype=np.uint64)), kind="stable")
+        return found[places]
+    keys = [np.uint64(position_seed(key, number)) for number in range(_ROUNDS)]
+    bits = (size - 1).bit_length()
+    words = _through_network(places.astype(np.uint64), bits, keys)
+    outside = np.flatnonzero(words >= size)
+    while len(outside):
+        words[outside] = _through_network(words[outside], bits, keys)
+        outside = outside[words[outside] >= size]
+    return words.astype(np.int64)
+
+
+def _through_network(words: Words, bits: int, keys: Sequence[np.uint64]) -> Words:
+    right_bits = np.uint64(bits - bits // 2)
+    left_mask = np.uint64((1 << bits // 2) - 1)
+    right_mask = np.uint64((1 << (bits - bits // 2)) - 1)
+    left, right = words >> right_bits, words & right_mask
+    for first, second in zip(keys[::2], keys[1::2], strict=True):
+        left ^= _scrambled(right, first) & left_mask
+        right ^= _scrambled(left, second) & right_mask
+    return (left << right_bits) | right
 
 
 def _scrambled(words: Words, key: np.uint64) -> Words:

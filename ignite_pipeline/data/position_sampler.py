@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from ignite_pipeline.data.order import Order, Shuffled, Weighted
+from ignite_pipeline.data.windowed_order import Windowed
 from ignite_pipeline.errors import BadInput
 
 # So many places are worked out at a time: the first of a resumed run within a millisecond, in 64 kB.
@@ -36,7 +37,8 @@ class PositionSampler(Sampler[IterationKey]):
 
     The order of an epoch is a permutation decided by ``(seed, epoch)``, worked out place by place (see
     `Shuffled`); with ``weights``, one for each sample, it is ``size`` draws with replacement (see
-    `Weighted`). ``len()`` is the number of batches in an epoch. Each of ``replicas`` takes an equal share
+    `Weighted`); with ``window`` and ``neighbours``, a permutation that keeps neighbours close (see
+    `Windowed`). ``len()`` is the number of batches in an epoch. Each of ``replicas`` takes an equal share
     of every global batch; the keys of several, ``local``, come as a tuple.
 
     >>> sampler = PositionSampler(4, batch_size=2, seed=0)
@@ -56,6 +58,8 @@ class PositionSampler(Sampler[IterationKey]):
         start_iteration: int = 0,
         drop_last: bool = True,
         weights: Sequence[float] | Tensor | None = None,
+        window: int | None = None,
+        neighbours: int | None = None,
         replicas: int = 1,
         local: range | None = None,
     ) -> None:
@@ -71,14 +75,12 @@ class PositionSampler(Sampler[IterationKey]):
             raise BadInput(f"the last batch has {size % batch_size} samples for {replicas} replicas; drop it")
         if start_iteration < 0:
             raise ValueError(f"start_iteration must not be negative, got {start_iteration}")
-        if weights is not None and len(weights) != size:
-            raise ValueError(f"weights must hold one number for each of {size} samples, got {len(weights)}")
         self.local = range(replicas) if local is None else local
         if not self.local or self.local[0] < 0 or self.local[-1] >= replicas:
             raise ValueError(f"local must be some of {replicas} replicas, got {self.local}")
         self.size, self.batch_size, self.start_iteration = size, batch_size, start_iteration
         self.drop_last, self.replicas = drop_last, replicas
-        self.order: Order = Shuffled(size, seed=seed) if weights is None else Weighted(weights, seed=seed)
+        self.order = _order(size, seed=seed, weights=weights, window=window, neighbours=neighbours)
 
     def __len__(self) -> int:
         return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
@@ -109,3 +111,24 @@ class PositionSampler(Sampler[IterationKey]):
                 for replica in self.local
             )
             yield keys[0] if len(keys) == 1 else keys
+
+
+def _order(
+    size: int,
+    *,
+    seed: int,
+    weights: Sequence[float] | Tensor | None,
+    window: int | None,
+    neighbours: int | None,
+) -> Order:
+    if (window is None) != (neighbours is None):
+        raise ValueError(f"window and neighbours go together, got window={window}, neighbours={neighbours}")
+    if weights is not None and len(weights) != size:
+        raise ValueError(f"weights must hold one number for each of {size} samples, got {len(weights)}")
+    if window is None or neighbours is None:
+        return Shuffled(size, seed=seed) if weights is None else Weighted(weights, seed=seed)
+    if weights is not None:
+        raise ValueError(
+            f"weights draw from all samples, window={window} from a part: leave one of them out"
+        )
+    return Windowed(size, window=window, neighbours=neighbours, seed=seed)
