@@ -26,6 +26,7 @@ def number(
     above: float | None = None,
     least: float | None = None,
     below: float | None = None,
+    most: float | None = None,
 ) -> Callable[[str], Any]:
     """Return an option's type: a finite number within bounds.
 
@@ -34,7 +35,7 @@ def number(
     """
     bounds = [
         f"{word} {bound}"
-        for word, bound in (("above", above), ("at least", least), ("below", below))
+        for word, bound in (("above", above), ("at least", least), ("below", below), ("at most", most))
         if bound is not None
     ]
     wanted = f"must be {'a whole number' if kind is int else 'a number'} {' and '.join(bounds)}"
@@ -48,6 +49,7 @@ def number(
             (above is None or value > above)
             and (least is None or value >= least)
             and (below is None or value < below)
+            and (most is None or value <= most)
         )
         if not fits or abs(value) == float("inf") or value != value:
             raise argparse.ArgumentTypeError(f"{wanted}, got {text}")

@@ -23,10 +23,12 @@ Unpack = Callable[[Any], tuple[Any, Any]]
 def accuracy(y_pred: Tensor, y: Tensor) -> Tensor:
     """Return the share of rows of logits ``(B, K)`` whose largest is at ``y``, as a tensor ``()``.
 
+    ``y`` holds classes, ``(B,)``, or their shares, ``(B, K)``, as MixUp makes them: then the largest counts.
+
     >>> accuracy(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1]))
     tensor(0.5000)
     """
-    return (y_pred.argmax(1) == y).float().mean()
+    return (y_pred.argmax(1) == (y if y.ndim == 1 else y.argmax(1))).float().mean()
 
 
 def supervised_step(
@@ -37,6 +39,7 @@ def supervised_step(
     compute: Compute | None = None,
     unpack: Unpack | None = None,
     transform: Callable[[Any], Any] | None = None,
+    mix: Callable[[Any, Any], tuple[Any, Any]] | None = None,
     schedule: LRScheduler | None = None,
     clip_norm: float | None = None,
     metrics: Mapping[str, Metric] | None = None,
@@ -45,9 +48,10 @@ def supervised_step(
 
     ``compute`` says where and how (default: in float32 on the processor). A batch is ``(x, y)``, or whatever
     ``unpack`` makes that of once it is on the device: ``operator.itemgetter("image", "label")`` for a dict.
-    ``transform`` is applied to ``x``. The ``schedule`` steps once an iteration. A loss that is not finite
-    leaves the parameters as they are from then on (see `Compute`). The output has ``loss`` and one entry for
-    each of ``metrics``, functions of the prediction and ``y`` as ``loss_fn`` is: tensors ``()``.
+    ``transform`` is applied to ``x``, then ``mix`` to ``(x, y)``: ``torchvision.transforms.v2.MixUp``, say.
+    The ``schedule`` steps once an iteration. A loss that is not finite leaves the parameters as they are from
+    then on (see `Compute`). The output has ``loss`` and one entry for each of ``metrics``, functions of the
+    prediction and ``y`` as ``loss_fn`` is: tensors ``()``.
 
     >>> model = nn.Linear(2, 2)
     >>> step = supervised_step(
@@ -73,7 +77,8 @@ def supervised_step(
 
     def prepare(batch: Any) -> tuple[Any, Any]:
         x, y = _pair(batch, unpack)
-        return (x if transform is None else transform(x)), y
+        x = x if transform is None else transform(x)
+        return (x, y) if mix is None else mix(x, y)
 
     def step(engine: Engine, batch: Any) -> dict[str, Tensor]:
         by.begin(engine, model)

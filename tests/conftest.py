@@ -17,6 +17,7 @@ from ignite_pipeline.data.generated_facades import draw_facades
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.run import live_board
 
+from photographs import write_photographs
 from runs import train
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -95,6 +96,15 @@ def real_cifar2() -> Path:
     if root is None:
         pytest.skip("IGNITE_PIPELINE_CIFAR2 names no folder of real images")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs of all sizes and modes in train/ and test/, real ones where they are at hand"""
+    pictures = os.environ.get("IGNITE_PIPELINE_CIFAR2")
+    counts = {"train/airplane": 33, "train/bird": 44, "test/airplane": 11, "test/bird": 11}
+    root = tmp_path_factory.mktemp("photographs") / "photographs"
+    return write_photographs(root, counts, Path(pictures) if pictures else None)
 
 
 @pytest.fixture(scope="session")

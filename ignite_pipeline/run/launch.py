@@ -62,7 +62,7 @@ def launch(
                 task, options, recipe=train, resumable=resumable, as_is=as_is, processes=processes
             ) as run:
                 train(run)
-    if not run.trained:
+    if not run.is_done:
         raise RuntimeError("the recipe has returned without run.train")
 
 

@@ -41,6 +41,7 @@ from ignite_pipeline.run.auto_workers import AutoWorkers
 from ignite_pipeline.run.correctable import correctable
 from ignite_pipeline.run.directory import RunDirectory
 from ignite_pipeline.run.given import Best, Data, Handler
+from ignite_pipeline.run.learning_rate_search import search_learning_rate
 from ignite_pipeline.run.live_board import require_board, showing
 from ignite_pipeline.run.notices import Notices
 from ignite_pipeline.run.outcome import description_of, say_how_it_went, say_replaced_samples
@@ -133,7 +134,7 @@ class Run:
             replicas=self._several.replicas,
         )
         self._notices = Notices(self._directory)
-        self.trained = False
+        self.is_done = False
         self._description: dict[str, Any] | None = None
         self._make_loader: Callable[..., EndlessLoader] | None = None
         self._loader: EndlessLoader | None = None
@@ -318,6 +319,21 @@ class Run:
         )
         self._attached = _Attached(save, record, checkpoints, unsaved, line, workers, evaluators, missing)
 
+    def search_learning_rate(
+        self, trainer: Engine, dataset: Dataset[Any], *, optimizer: Optimizer, save: Mapping[str, Stateful]
+    ) -> None:
+        """Draw ``learning_rates.png`` instead of training, see `search_learning_rate`; before `attach`."""
+        if self._loader is None or self._attached is not None:
+            raise RuntimeError("call run.search_learning_rate after run.train_loader and before run.attach")
+        if self.processes.count > 1 or self._directory.resumed:
+            raise BadInput("--find-lr is for one process, and for a new run")
+        batch_size, replicas = self._loader.batch_sampler.batch_size, self.options.replicas
+        loader = endless_loader(dataset, batch_size=batch_size, seed=self.options.seed, replicas=replicas)
+        path = self.directory / "learning_rates.png"
+        rate = search_learning_rate(trainer, loader, optimizer=optimizer, save=save, path=path)
+        say(f"{path}: the loss falls fastest at {'no rate' if rate is None else f'--lr {rate:.2g}'}")
+        self.is_done = True
+
     def train(self, trainer: Engine, loader: EndlessLoader, *, epochs: int) -> None:
         """Train up to ``epochs`` or ``--max-iterations``, from where the run is, and say how it went."""
         if self._attached is None:
@@ -326,7 +342,7 @@ class Run:
             raise TypeError(f"run.train takes what run.train_loader returns, got {type(loader).__name__}")
         if loader.dataset.dataset is not self._loader.dataset.dataset:
             raise ValueError("run.train takes the loader that run.train_loader returned last")
-        self.trained = True
+        self.is_done = True
         attached = self._attached
         record, checkpoints, unsaved = attached.record, attached.checkpoints, attached.unsaved
         is_main = self.processes.is_main
@@ -371,7 +387,7 @@ class Run:
                 say_how_it_went(self.directory)
 
     def _save_early_end(self, engine: Engine, checkpoints: Checkpoints) -> None:
-        if self.trained:  # else a search for a learning rate has ended
+        if self.is_done:  # else a search for a learning rate has ended
             checkpoints.save(engine)
 
     def _about(self) -> str:
