@@ -12,6 +12,7 @@ from handlers.samples import SampleGrids
 from handlers.signals import Interrupted, StopOnSignal
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import LearningRate, ModelNorms, StepMeans
+from handlers.unfreezing import UnfreezeAfter
 from handlers.visdom_board import VisdomBoard
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "StepMeans",
     "StopOnNonFinite",
     "StopOnSignal",
+    "UnfreezeAfter",
     "VisdomBoard",
     "create_run",
     "load_best",

@@ -21,6 +21,7 @@ from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.models.classifiers import CLASSIFIERS, fit_whitening
 from ignite_pipeline.run import Best, Parser, Run, launch, number
+from ignite_pipeline.schedules import rise_and_fall
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
 
 
@@ -108,7 +109,7 @@ def defaults(name: str) -> str:
 def build_optimizer(
     model: nn.Module, options: argparse.Namespace, recipe: Recipe, iterations: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Return SGD and a schedule over ``iterations``: up to the peak, then down to 0, in straight lines."""
+    """Return SGD and a schedule over ``iterations``."""
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=options.lr,
@@ -117,14 +118,9 @@ def build_optimizer(
         weight_decay=options.weight_decay,
         fused=True,
     )
-
-    def factor(iteration: int) -> float:
-        if recipe.warmup is None:
-            return 1.0
-        rise = recipe.warmup * iterations
-        return max(0.0, min((iteration + 1) / rise, (iterations - iteration) / (iterations - rise)))
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    if recipe.warmup is None:
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: 1.0)
+    return optimizer, rise_and_fall(optimizer, iterations, warmup=recipe.warmup)
 
 
 def train(run: Run) -> None:
