@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 BENCHMARKS = {
     "Overhead an iteration": "overhead.py",
     "Feeding images": "feeding.py",
+    "Images from files": "image_files.py",
     "Time to accuracy": "time_to_accuracy.py",
     "What the default recipe owes to what": "ablations.py",
     "A step of pix2pix": "pix2pix_step.py",

@@ -14,6 +14,7 @@ from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import LearningRate, ModelNorms, StepMeans
 from handlers.unfreezing import UnfreezeAfter
 from handlers.visdom_board import VisdomBoard
+from handlers.weight_average import WeightAverage
 
 __all__ = [
     "Checkpoints",
@@ -30,6 +31,7 @@ __all__ = [
     "StopOnSignal",
     "UnfreezeAfter",
     "VisdomBoard",
+    "WeightAverage",
     "create_run",
     "load_best",
     "load_checkpoint",

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -150,7 +151,7 @@ class UnreadableImage(BadInput):
     """An image file is damaged; the message names it."""
 
 
-def read_image(path: Path, *, least_side: int | None = None) -> Image.Image:
+def read_image(path: str | Path, *, least_side: int | None = None) -> Image.Image:
     """Return a file's image as RGB, the way up that a viewer shows it.
 
     What is transparent is laid on white, and 16 bits of grey become 8. A JPEG is decoded at a half, a quarter
@@ -159,7 +160,7 @@ def read_image(path: Path, *, least_side: int | None = None) -> Image.Image:
     range that nobody knows: floats, and integers of 32 bits.
     """
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # to open it might wait for ever
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open it might wait for ever
             raise ValueError("not a regular file")
         with Image.open(path) as image:
             if least_side is not None:
@@ -170,7 +171,7 @@ def read_image(path: Path, *, least_side: int | None = None) -> Image.Image:
         raise UnreadableImage(f"{path}: not a readable image ({error}); replace or remove it") from error
 
 
-def read_square(path: Path, side: int) -> Image.Image:
+def read_square(path: str | Path, side: int) -> Image.Image:
     """Return the middle of a file's image, scaled to ``side`` by ``side`` pixels; see `read_image`."""
     image = read_image(path, least_side=2 * side)
     return (
@@ -180,7 +181,7 @@ def read_square(path: Path, side: int) -> Image.Image:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image.copy()
+        return image
     if image.mode == "F" or image.mode.startswith("I"):
         pixels = np.asarray(image)
         # 16 bits are mode I in a PNG where Pillow is old.

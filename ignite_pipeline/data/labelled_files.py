@@ -67,6 +67,10 @@ class LabelledFiles:
     def __len__(self) -> int:
         return len(self.names)
 
+    def path(self, index: int) -> str:
+        """Return the path of one of the files."""
+        return os.path.join(self.root, self.names[index])
+
     def chosen(self, places: Sequence[int]) -> "LabelledFiles":
         """Return those at ``places``."""
         names = FileNames(self.names[place] for place in places)

@@ -13,6 +13,7 @@ from ignite_pipeline.data.images import UnreadableImage, channel_statistics, rea
 from ignite_pipeline.data.labelled_files import LabelledFiles
 from ignite_pipeline.data.shared_array import SharedArray
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.machine import available_cores
 
 _STATISTICS_IMAGES = 500
 _TIMED_IMAGES = 16
@@ -58,7 +59,7 @@ class StoredImages(Dataset[tuple[Tensor, Tensor]]):
         return kept.copy()  # a transform may write into it
 
     def _read(self, index: int) -> Pixels:
-        path = self.files.root / self.files.names[index]
+        path = self.files.path(index)
         return np.array(read_image(path) if self.image_size is None else read_square(path, self.image_size))
 
     def sha256(self) -> str:
@@ -75,17 +76,29 @@ class StoredImages(Dataset[tuple[Tensor, Tensor]]):
             with suppress(UnreadableImage):
                 images.append(self[index][0].flatten(1))
         if not images:
-            raise BadInput(f"{self.files.root / self.files.names[0]}: not a readable image, as many others")
+            raise BadInput(f"{self.files.path(0)}: not a readable image, as many others")
         return channel_statistics(torch.cat(images, dim=1).unsqueeze(0))
 
+    @property
+    def helpful_workers(self) -> int:
+        """How many workers help to read all images once: none, once they are kept in memory."""
+        return 0 if self._kept is not None else available_cores()
+
     def seconds_per_image(self) -> float:
-        """Return how long it takes to read an image, the median of a few."""
-        times = []
+        """Return how long it takes to read an image, the median of a few.
+
+        `UnreadableImage` is raised if none of these can be read.
+        """
+        times, unreadable = [], []
         for index in self._some(_TIMED_IMAGES):
             start = time.perf_counter()
-            with suppress(UnreadableImage):
+            try:
                 self._read(index)
-            times.append(time.perf_counter() - start)
+                times.append(time.perf_counter() - start)
+            except UnreadableImage as error:
+                unreadable.append(error)
+        if not times:
+            raise unreadable[0]
         return float(np.median(times))
 
     def _some(self, count: int) -> range:

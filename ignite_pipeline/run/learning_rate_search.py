@@ -25,7 +25,7 @@ def search_learning_rate(
     Returns the rate at which the smoothed loss falls fastest (Smith, "Cyclical learning rates for training
     neural networks", WACV 2017; Ignite's ``FastaiLRFinder``), or None if it does not fall. Parameter groups
     keep the proportions of their rates, and the largest is the one that is told. ``save`` names all that the
-    step changes. At most 100 iterations are made; the search ends before, when the loss is five times the least.
+    step changes. It takes 100 iterations, or ends when the loss is five times its least.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     shares = [rate / max(rates) for rate in rates]
