@@ -255,7 +255,8 @@ def train(run: Run) -> None:
     weights = sample_weights(data.train.files.targets) if options.balance == "sampling" else None
     train_data = Transformed(data.train, augmentation_of_images(options))
     loader = run.train_loader(train_data, batch_size=options.batch_size, weights=weights)
-    model = pretrained_classifier(options.model, len(data.classes), weights=options.weights)
+    weights_file = "none" if run.iteration else options.weights  # a checkpoint has its own
+    model = pretrained_classifier(options.model, len(data.classes), weights=weights_file)
     run.place(model, memory_format=torch.channels_last)
     freezes = options.freeze == "all" or options.freeze_epochs > 0
     frozen = freeze_all_but(model, head_of(options.model)) if freezes else []

@@ -93,8 +93,7 @@ def test_a_kill_before_and_after_the_thaw_changes_nothing(tune, undisturbed, kil
     assert summary(directory)["model_sha256"] == summary(undisturbed)["model_sha256"]
     assert untimed(directory) == untimed(undisturbed)
     average, wanted = (
-        load_newest(place / "checkpoints")["objects"]["WeightAverage"]
-        for place in (directory, undisturbed)
+        load_newest(place / "checkpoints")["objects"]["WeightAverage"] for place in (directory, undisturbed)
     )
     assert all(torch.equal(average[name], wanted[name]) for name in wanted)
 
@@ -198,3 +197,20 @@ def test_a_checkpoint_of_one_run_is_the_beginning_of_another(photographs, undist
     run_finetune.main([*words, "--output", str(tmp_path / "run"), "--visdom", "off", "--epochs", "1"])
     rest, given = rest_of(tmp_path / "run"), rest_of(undisturbed)
     assert all(torch.equal(rest[name], given[name]) for name in given)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_photographs_are_skipped_in_training_and_left_out_of_validation(
+    photographs, tmp_path, capsys, workers
+):
+    root = shutil.copytree(photographs, tmp_path / "photographs")
+    for name in ("train/bird/0003.jpeg", "test/bird/0003.jpeg", "test/airplane/0000.jpg"):
+        (root / name).write_text("no image")
+    words = ["--data-root", str(root), "--weights", "none", *SMALL, "--storage", "files", "--epochs", "2"]
+    words += ["--output", str(tmp_path / "run"), "--visdom", "off", "--num-workers", str(workers)]
+    run_finetune.main([*words, "--on-bad-sample", "skip"])
+    said = capsys.readouterr().err
+    assert "1 samples could not be read, and others stood in for them: 36" in said
+    assert "2 samples could not be read, and validation left them out: 0, 14" in said
+    accuracy = untimed(tmp_path / "run")[-1]["val/accuracy"]
+    assert (20 * accuracy) == pytest.approx(round(20 * accuracy))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ignite_pipeline.data.from_workers import Otherwise, batches_from_workers
-from ignite_pipeline.data.position_keyed import Collate, PositionKeyed, size_of
+from ignite_pipeline.data.position_keyed import LEAVE_OUT, Collate, PositionKeyed, size_of
 from ignite_pipeline.data.position_sampler import BatchKey, PositionSampler
 from ignite_pipeline.data.worker_process import begin_work
 from ignite_pipeline.seeding import EVALUATION_STREAM, position_seed
@@ -93,8 +93,10 @@ def endless_loader(
     each other (see `Windowed`). ``ValueError`` is raised for both at once.
 
     ``batch_size`` counts the samples of all ``replicas`` together; if more than one of them is ``local``, a
-    batch is `Replicated`. Other options go to ``torch.utils.data.DataLoader``. ``TypeError`` is raised for an
-    ``IterableDataset``, and for a sampler: it draws from a generator of its own.
+    batch is `Replicated`. Other options go to ``torch.utils.data.DataLoader``: give it
+    ``multiprocessing_context="forkserver"`` for data of a library whose threads a fork loses (array_record).
+    ``TypeError`` is raised for an ``IterableDataset``, and for a sampler: it draws from a generator of its
+    own.
 
     >>> loader = endless_loader(range(10), batch_size=4, seed=0)
     >>> len(loader), next(iter(loader)).shape
@@ -140,18 +142,22 @@ def evaluation_loader(
     num_workers: int = 0,
     worker_init_fn: Callable[[int], object] | None = None,
     part: slice = slice(None),
+    skip_bad: bool = False,
     **dataloader_options: Any,
 ) -> DataLoader[Any]:
     """Return a DataLoader that goes once over every sample, in order, or over a ``part`` of the batches.
 
     What a sample draws at random is a function of ``seed`` and its index: the same in every evaluation.
+    With ``skip_bad``, a sample that fails is left out.
 
     >>> [batch.tolist() for batch in evaluation_loader(range(5), batch_size=2)]
     [[0, 1], [2, 3], [4]]
     """
     if num_workers == 0:
         _drop_options_of_workers(dataloader_options)
-    keyed = PositionKeyed(dataset, seed=position_seed(seed, EVALUATION_STREAM), collate_fn=collate_fn)
+    skip = LEAVE_OUT if skip_bad else False
+    seed = position_seed(seed, EVALUATION_STREAM)
+    keyed = PositionKeyed(dataset, seed=seed, collate_fn=collate_fn, skip_bad=skip)
     size = size_of(dataset)
     batches = [range(first, min(first + batch_size, size)) for first in range(0, size, batch_size)]
     keys = [BatchKey(number, 0, 0, list(indices)) for number, indices in enumerate(batches, start=1)]

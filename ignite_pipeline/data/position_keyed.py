@@ -23,6 +23,8 @@ from ignite_pipeline.seeding import (
 
 _ATTEMPTS = 10
 _LONGEST_REASON = 500
+LEAVE_OUT = "leave out"
+_NONE: Any = object()
 Collate = Callable[[list[Any]], Any]
 
 
@@ -40,8 +42,8 @@ class PositionKeyed(Dataset[Any]):
     What torch, ``random`` and ``numpy.random`` draw is a function of ``(seed, epoch, index)`` in a sample,
     and of ``(seed, iteration, replica)`` in ``collate_fn`` and in the data set's own ``__getitems__``. A data
     set with the attribute ``deterministic`` draws nothing, and is spared the 20 µs of seeding for a sample.
-    A sample that fails raises `BadSample`. With ``skip_bad``, one drawn from the position stands in for it,
-    and its index is in `bad_indices`, from whichever process.
+    A sample that fails raises `BadSample`. With ``skip_bad``, one drawn from the position stands in for it
+    or, if it is "leave out", none; its index is in `bad_indices`, from whichever process.
     """
 
     def __init__(
@@ -50,13 +52,14 @@ class PositionKeyed(Dataset[Any]):
         *,
         seed: int,
         collate_fn: Collate = default_collate,
-        skip_bad: bool = False,
+        skip_bad: bool | str = False,
     ) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
             raise TypeError(
                 f"{type(dataset).__name__} has no positions: a run that resumes exactly needs a map-style"
                 " data set, with __getitem__(index) and __len__; for shards take one with random access,"
-                " such as Hugging Face datasets (not streaming), array_record, litdata or LMDB"
+                " such as Hugging Face datasets (not streaming), array_record or LMDB; one that streams but"
+                " can be indexed, such as litdata's, needs a data set of yours that returns its [index]"
             )
         self.dataset, self.seed, self.collate_fn = dataset, seed, collate_fn
         self._takes_batches = takes_batches(dataset)
@@ -66,6 +69,7 @@ class PositionKeyed(Dataset[Any]):
         # A byte for each sample; None where a bad one stops everything.
         size = size_of(dataset)
         self._bad = torch.zeros(size, dtype=torch.uint8) if skip_bad else None
+        self._leaves_out = skip_bad == LEAVE_OUT
         self._at_work: Tensor | None = None
         self._reason = torch.empty(0, dtype=torch.uint8)
         self._worker_id = 0
@@ -120,7 +124,10 @@ class PositionKeyed(Dataset[Any]):
             return Replicated([self.__getitems__(one) for one in key])
         if not self._takes_batches:
             with nullcontext() if self._deterministic else OF_TRANSFORMS.kept():
-                samples = [self._sample(key.epoch, index) for index in key.indices]
+                found = [self._sample(key.epoch, index) for index in key.indices]
+            samples = [sample for sample in found if sample is not _NONE]
+            if not samples:
+                raise UnreadableSample(f"none of samples {key.indices} of the data set could be read")
             return self._collated(samples, key)
         self._note(key.indices[0])
         try:
@@ -150,6 +157,8 @@ class PositionKeyed(Dataset[Any]):
                 if self._bad is None or attempt == _ATTEMPTS:
                     raise _bad_sample(f"sample {index}", error) from error
                 self._bad[index] = 1
+                if self._leaves_out:
+                    return _NONE
                 index = position_seed(self.seed, REPLACE_STREAM, epoch, position, attempt) % len(self._bad)
 
 

@@ -1,14 +1,14 @@
 """What a run's record says about its data, and how it went."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
 from ignite_pipeline.command_line import say
-from ignite_pipeline.data.loading import EndlessLoader
-from ignite_pipeline.data.position_keyed import size_of
+from ignite_pipeline.data.position_keyed import PositionKeyed, size_of
 from ignite_pipeline.run.processes import Processes
 
 
@@ -22,13 +22,14 @@ def description_of(dataset: Dataset[Any]) -> dict[str, Any]:
     }
 
 
-def say_replaced_samples(loader: object, processes: Processes) -> None:
-    """Say which samples could not be read and were replaced by others, if there are any."""
-    own = loader.dataset.bad_indices if isinstance(loader, EndlessLoader) else []
+def say_bad_samples(loaders: Iterable[Any], processes: Processes, *, what: str) -> None:
+    """Say which samples of loaders could not be read, if there are any, and ``what`` was done about them."""
+    keyed = [getattr(loader, "dataset", None) for loader in loaders]
+    own = [index for data in keyed if isinstance(data, PositionKeyed) for index in data.bad_indices]
     bad = sorted({index for indices in processes.gather(own) for index in indices})
     if bad:
         shown = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
-        say(f"{len(bad)} samples could not be read, and others stood in for them: {shown}")
+        say(f"{len(bad)} samples could not be read, and {what}: {shown}")
 
 
 def say_how_it_went(directory: Path) -> None:

@@ -44,7 +44,7 @@ from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.learning_rate_search import search_learning_rate
 from ignite_pipeline.run.live_board import require_board, showing
 from ignite_pipeline.run.notices import Notices
-from ignite_pipeline.run.outcome import description_of, say_how_it_went, say_replaced_samples
+from ignite_pipeline.run.outcome import description_of, say_bad_samples, say_how_it_went
 from ignite_pipeline.run.processes import Processes
 from ignite_pipeline.run.saved_objects import objects_to_save
 from ignite_pipeline.run.several import Several
@@ -197,9 +197,9 @@ class Run:
 
         `EvaluateEachEpoch` shares its batches among processes.
         """
-        make = partial(
-            evaluation_loader, dataset, batch_size=batch_size, **{"seed": self.options.seed, **options}
-        )
+        skip_bad = self.options.on_bad_sample == "skip" and not takes_batches(dataset)
+        own = {"seed": self.options.seed, "skip_bad": skip_bad}
+        make = partial(evaluation_loader, dataset, batch_size=batch_size, **{**own, **options})
         return self._several.evaluation_loader(make)
 
     def place(self, module: Module, **options: Any) -> Module:
@@ -382,7 +382,9 @@ class Run:
             with in_one_line, closing(unsaved), record, board, stop.interrupting():
                 if trainer.state.iteration < iterations:
                     run_until(iterations, trainer, loader)
-            say_replaced_samples(trainer.state.dataloader, self.processes)
+            evaluated = [engine.state.dataloader for engine in attached.evaluators]
+            say_bad_samples([trainer.state.dataloader], self.processes, what="others stood in for them")
+            say_bad_samples(evaluated, self.processes, what="validation left them out")
             if is_main:
                 say_how_it_went(self.directory)
 

@@ -25,6 +25,7 @@ class InTurn:
 
     def __init__(self, loader: Iterable[Any], *, total: int, processes: Processes) -> None:
         self.loader, self.total, self.processes = loader, total, processes
+        self.dataset = getattr(loader, "dataset", None)
 
     def __len__(self) -> int:
         return self.total

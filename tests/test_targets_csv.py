@@ -1,0 +1,100 @@
+"""Targets from a table: what its columns are taken for, and what is wrong with it, in a line."""
+
+import pytest
+import torch
+from PIL import Image
+
+from ignite_pipeline.data.image_folder import image_folder
+from ignite_pipeline.data.targets_csv import read_targets
+from ignite_pipeline.errors import BadInput
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("a", "b", "c", "d"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def write(root, *lines):
+    path = root / "targets.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")  # as spreadsheets write it
+    return path
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind", "classes", "targets"),
+    [
+        (["file,kind", "a.png,dog", "b.png,cat", "c.png,dog"], "classes", ("cat", "dog"), [1, 0, 1]),
+        (["kind,file", "10,a.png", "9,b.png", "10,c.png"], "classes", ("9", "10"), [1, 0, 1]),
+        (
+            ["file,labels", "a.png,sky|sea", "b.png,", "c.png,sea"],
+            "labels",
+            ("sea", "sky"),
+            [[1, 1], [0, 0], [1, 0]],
+        ),
+        (["file,sky,sea", "a.png,1,0", "b.png,0,0"], "labels", ("sky", "sea"), [[1, 0], [0, 0]]),
+        (["file,age", "a.png,1.5", "b.png,-2"], "numbers", ("age",), [[1.5], [-2]]),
+        (["image,x,y", "a.png,3,1e2", "b.png,0,7"], "numbers", ("x", "y"), [[3, 100], [0, 7]]),
+    ],
+)
+def test_columns_tell_what_they_hold(root, lines, kind, classes, targets):
+    files, val = read_targets(write(root, *lines), root)
+    assert val is None
+    assert (files.kind, files.classes) == (kind, classes)
+    assert files.targets.tolist() == targets
+    assert files.targets.dtype == (torch.int64 if kind == "classes" else torch.float32)
+
+
+def test_whole_numbers_are_numbers_where_that_is_said(root):
+    table = write(root, "file,age", "a.png,31", "b.png,4")
+    assert read_targets(table, root)[0].kind == "classes"
+    files, _ = read_targets(table, root, kind="numbers")
+    assert files.targets.tolist() == [[31], [4]]
+
+
+def test_a_column_may_say_which_are_for_validation(root):
+    table = write(root, "file,kind,split", "a.png,x,train", "b.png,y,val", "c.png,y,train", "d.png,x,test")
+    data = image_folder(root, targets=table, image_size=8)
+    assert [list(split.files.names) for split in (data.train, data.val)] == [
+        ["a.png", "c.png"],
+        ["b.png", "d.png"],
+    ]
+    assert data.classes == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([""], ": needs a first line"),
+        (["file,kind"], ": needs a first line"),
+        (["file", "a.png"], ": needs a first line"),
+        (["file,kind", "a.png,x", "e.png,y"], ", line 3: no file {root}/e.png"),
+        (["file,kind", "a.png,x", "a.png,y"], ": names a file twice"),
+        (["file,kind", "a.png,x", "b.png,"], ", line 3: b.png has no value for each of kind"),
+        (["file,kind", "a.png,x", "b.png,y,z"], ", line 3: has more values than columns"),
+        (["file,kind", "a.png,x", "b.png,x"], ": needs two or more classes, has x"),
+        (["file,kind,other", "a.png,x,1", "b.png,y,2"], ": a class is one column, but there are kind, other"),
+        (
+            ["file,kind,split", "a.png,x,train", "b.png,y,dev"],
+            ", line 3: split must be train or val, got 'dev'",
+        ),
+        (["file,kind,split", "a.png,x,val", "b.png,y,val"], ": its column split leaves no image for train"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said_in_a_line(root, lines, message):
+    table = write(root, *lines)
+    with pytest.raises(BadInput) as raised:
+        read_targets(table, root)
+    assert str(raised.value).startswith(f"{table}{message.format(root=root)}")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_wrong_kind_names_the_value(root):
+    table = write(root, "file,x,y", "a.png,1,2", "b.png,0,nan")
+    with pytest.raises(BadInput, match=r"line 2: y must be 0 or 1, got '2'"):
+        read_targets(table, root, kind="labels")
+    with pytest.raises(BadInput, match=r"line 3: y must be a number, got 'nan'"):
+        read_targets(table, root, kind="numbers")
+    with pytest.raises(BadInput, match="kind must be auto, classes"):
+        read_targets(table, root, kind="words")
