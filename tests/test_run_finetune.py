@@ -104,12 +104,13 @@ def test_two_processes_train_the_same_bits(tune, undisturbed):
     assert untimed(directory) == untimed(undisturbed)
 
 
-def test_early_stopping_ends_the_run_at_the_same_epoch_through_a_kill(tune):
+def test_early_stopping_ends_a_run_at_the_same_epoch_through_a_kill_and_on_two_processes(tune):
     stopping = ["--patience", "1", "--epochs", "9", "--lr", "1e-12"]  # nothing gets better
-    tune("killed", *stopping, kill_at=9)
-    lines = [untimed(tune(name, *stopping)) for name in ("killed", "whole")]
-    assert lines[0] == lines[1]
-    assert lines[0][-1]["epoch"] < 9
+    tune("killed", *stopping, kill_at=9, replicas=2)
+    whole = untimed(tune("whole", *stopping, replicas=2))
+    assert whole[-1]["epoch"] < 9
+    assert untimed(tune("killed", *stopping)) == whole
+    assert untimed(tune("two", *stopping, replicas=2, processes=2)) == whole
 
 
 def test_the_averaged_weights_are_what_is_evaluated(undisturbed):

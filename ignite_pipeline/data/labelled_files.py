@@ -5,6 +5,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import overload
 
@@ -35,6 +36,11 @@ class FileNames(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        characters, ends = self._characters.tobytes(), self._ends.tolist()
+        for start, end in pairwise(ends):
+            yield os.fsdecode(characters[start:end])
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -85,29 +91,28 @@ class LabelledFiles:
         hasher = hashlib.sha256(repr((self.kind, self.classes)).encode())
         hasher.update(self.targets.numpy().tobytes())
         numbers = np.empty(len(self), np.uint64)
+        root = os.path.join(self.root, "")
         for place, name in enumerate(self.names):
             numbers[place] = _number_of(name)
-            hasher.update(os.fsencode(name) + b"\0%d\0" % _size_of(self.root, name))
+            hasher.update(b"%s\0%d\0" % (os.fsencode(name), _size_of(root + name)))
         places = np.argsort(numbers, kind="stable")[: None if contents == "all" else _SAMPLED_FILES]
         for place in sorted(places.tolist()):
             try:
-                hasher.update(Path(self.root, self.names[place]).read_bytes())
+                hasher.update(Path(self.path(place)).read_bytes())
             except OSError as error:
-                raise BadInput(
-                    f"{self.root / self.names[place]}: cannot be read ({error.strerror})"
-                ) from error
+                raise _unreadable(self.path(place), error) from error
         return hasher.hexdigest()
 
 
-def _size_of(root: Path, name: str) -> int:
+def _size_of(path: str) -> int:
     try:
-        return os.stat(os.path.join(root, name)).st_size
+        return os.stat(path).st_size
     except OSError as error:
-        raise _unreadable(root, name, error) from error
+        raise _unreadable(path, error) from error
 
 
-def _unreadable(root: Path, name: str, error: OSError) -> BadInput:
-    return BadInput(f"{root / name}: cannot be read ({error.strerror})")
+def _unreadable(path: str, error: OSError) -> BadInput:
+    return BadInput(f"{path}: cannot be read ({error.strerror})")
 
 
 def find_split(root: Path) -> tuple[Path, Path] | None:
@@ -192,7 +197,7 @@ def split_by_name(files: LabelledFiles, val_share: float) -> tuple[LabelledFiles
 
 def _number_of(name: str) -> int:
     """Return 64 bits that a name decides, however its accents are written."""
-    content = os.fsencode(unicodedata.normalize("NFC", name))
+    content = os.fsencode(name if name.isascii() else unicodedata.normalize("NFC", name))
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
 
 
