@@ -37,6 +37,11 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def crash():
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
 def leave():
     os._exit(3)
 
@@ -57,6 +62,10 @@ def unsendable(samples):
     [
         ({"dataset": Samples(die)}, r"a worker died while samples \[.*30.*\] were loaded \(SIGKILL\)"),
         (
+            {"dataset": Samples(crash)},
+            r"a worker died while .* \(SIGSEGV\); give the loader multiprocessing_context='forkserver'",
+        ),
+        (
             {"dataset": Samples(leave)},
             r"a worker died while samples \[.*30.*\] were loaded \(exit status 3\)",
         ),
@@ -72,7 +81,7 @@ def unsendable(samples):
 )
 def test_what_has_become_of_workers_is_said(options, said):
     loader = endless_loader(batch_size=4, seed=0, num_workers=2, **options)
-    with pytest.raises(WorkersFailed, match=said + ".*; load without workers: --num-workers 0"):
+    with pytest.raises(WorkersFailed, match=said + ".*(;|, or) load without workers: --num-workers 0"):
         for _, _ in zip(range(30), loader, strict=False):
             pass
 

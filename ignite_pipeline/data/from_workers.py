@@ -15,6 +15,7 @@ from ignite_pipeline.data.worker_process import WorkersFailed, end_soon, workers
 # What goes on after so many batches, instead of workers that have failed for that reason.
 Otherwise = Callable[[int, Exception], Iterable[Any]]
 _TO_END_S = 0.2
+_LOST_IN_A_FORK = ("SIGSEGV", "SIGABRT")
 _LACK_OF_MEMORY = ("shared memory", "No space left", "unable to resize file", "SIGBUS")
 
 
@@ -87,6 +88,10 @@ def _failure(
     else:
         return error
     advice = "give /dev/shm more memory (docker run --shm-size), or " if lacks_memory else ""
+    if reason in _LOST_IN_A_FORK:
+        advice = (
+            "give the loader multiprocessing_context='forkserver', if a library does not survive a fork, or "
+        )
     return WorkersFailed(f"{what} ({reason}); {advice}load without workers: --num-workers 0")
 
 

@@ -128,7 +128,5 @@ def _order(
     if window is None or neighbours is None:
         return Shuffled(size, seed=seed) if weights is None else Weighted(weights, seed=seed)
     if weights is not None:
-        raise ValueError(
-            f"weights draw from all samples, window={window} from a part: leave one of them out"
-        )
+        raise ValueError(f"weights draw from all samples, window={window} from a part: leave one of them out")
     return Windowed(size, window=window, neighbours=neighbours, seed=seed)
