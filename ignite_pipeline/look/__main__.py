@@ -1,0 +1,73 @@
+"""Look at a folder of images before training on it: what there is, what is wrong, what is there twice.
+
+python -m ignite_pipeline.look --data-root photos                  # look/photos: look.json and look.png
+python -m ignite_pipeline.look --data-root photos --targets photos.csv
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from handlers.files import write_whole
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder
+from ignite_pipeline.data.targets_csv import KINDS
+from ignite_pipeline.errors import BadInput
+from ignite_pipeline.look.findings import findings
+from ignite_pipeline.look.found_files import find_files
+from ignite_pipeline.look.picture import draw
+from ignite_pipeline.look.report import as_json, as_text
+from ignite_pipeline.look.same_images import exact_groups, near_groups
+from ignite_pipeline.look.survey import survey
+from ignite_pipeline.machine import keep_freed_memory
+
+PROG = "python -m ignite_pipeline.look"
+
+
+def parser() -> Parser:
+    """Return the parser of this tool's options."""
+    parser = Parser(prog=PROG, description="Look at a folder of images before training on it.")
+    parser.add_argument("--data-root", metavar="DIR", required=True, help="images, in folders of any kind")
+    parser.add_argument("--targets", metavar="CSV", help="a table of files and what they show")
+    parser.add_argument(
+        "--kind", choices=("auto", *KINDS), default="auto", help="of --targets (default: %(default)s)"
+    )
+    parser.add_argument("--output", metavar="DIR", help="of look.json and look.png (default: look/NAME)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Look, print what there is to know, and write it down."""
+    with exit_on_bad_input(PROG):
+        options = parser().parse_args(argv)
+        root = Path(options.data_root)
+        output = Path(options.output or Path("look", root.resolve().name or "images"))
+        files = find_files(root, targets=options.targets, kind=options.kind, besides=output)
+        make_folder(output, option="--output")
+        keep_freed_memory()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's, about odd metadata
+            warnings.simplefilter("ignore", RuntimeWarning)  # and about images that are very large
+            seen = survey(files)
+            exact = exact_groups(seen)
+            near = near_groups(seen, exact)
+            found = findings(seen, exact, near)
+            content = as_json(seen, exact, near, found)
+            if seen.facts:
+                write(output / "look.png", lambda path: draw(seen, exact, near.groups, path))
+        text = json.dumps(content, indent=2) + "\n"
+        write(output / "look.json", lambda path: path.write_text(text))
+        print("\n".join(as_text(found, content)))
+        print(f"\n{output}: look.json" + (" and look.png" if seen.facts else ""))
+
+
+def write(path: Path, how: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all; raise `BadInput` naming the option if that cannot be done."""
+    try:
+        write_whole(path, how)
+    except OSError as error:
+        raise BadInput(f"--output {path.parent} cannot be written: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    main()

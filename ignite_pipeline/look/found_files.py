@@ -1,0 +1,159 @@
+"""Which images a folder holds, their splits and classes, and which files nobody would read."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from ignite_pipeline.data.images import entries
+from ignite_pipeline.data.labelled_files import VALIDATION_NAMES, LabelledFiles
+from ignite_pipeline.data.targets_csv import read_targets
+from ignite_pipeline.errors import BadInput
+
+# What holds an image and is passed over by image_folder and paired_images.
+OTHER_IMAGES = (".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".tga", ".dng", ".psd", ".svg")
+_SPLIT_NAMES = ("train", *VALIDATION_NAMES)
+_SIDE_OF_PAIRS = re.compile(f"({'|'.join(_SPLIT_NAMES)})([AB])")
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """Images by their ``names`` under ``root``, with the split and the label of each ("" for none).
+
+    ``classes`` has those without an image, too; it is empty where labels are "numbers". ``skipped`` counts
+    files by the reason why nobody reads them.
+    """
+
+    root: Path
+    names: Sequence[str]
+    splits: Sequence[str]
+    labels: Sequence[str]
+    classes: tuple[str, ...] = ()
+    kind: str = "classes"
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def classes_of(self, index: int) -> tuple[str, ...]:
+        """Return the classes that the label of a file names: one, several, or none."""
+        label = self.labels[index]
+        if self.kind == "labels":
+            return tuple(label.split("|")) if label else ()
+        return (label,) if self.classes else ()
+
+
+def find_files(
+    root: str | Path, *, targets: str | Path | None = None, kind: str = "auto", besides: Path | None = None
+) -> FoundFiles:
+    """Return the images of ``root``, whichever way they are arranged.
+
+    ``train/`` beside ``val/``, ``test/`` and their like are splits, and so are ``trainA/``, ``trainB/`` and
+    theirs; else all is one. The folders of a split are its classes, unless all its images lie directly in it.
+    A table of ``targets`` is read by `read_targets`, with its ``kind``, instead. The folder ``besides`` is
+    passed over.
+
+    Raises `BadInput` for what is no folder, for a table that cannot be used, and where there is no image.
+    """
+    root = Path(root)
+    there = {path.name for path in entries(root) if path.is_dir()}
+    skipped: Counter[str] = Counter()
+    besides = besides and besides.resolve()
+    if targets is not None:
+        return _in_table(root, targets, kind, besides)
+    found: list[tuple[str, str, str]] = []
+    classes: set[str] = set()
+    for folder, split, side in _parts_of(there):
+        below = list(_images_below(root / folder, "", skipped, besides))
+        grouped = any("/" in name for name in below)
+        if folder or side or grouped:
+            classes |= {path.name for path in entries(root / folder) if _is_class(path, besides)}
+        for name in below:
+            label = side or (name.split("/")[0] if "/" in name else "")
+            if grouped and not label:
+                skipped["images beside the folders of classes"] += 1
+            else:
+                found.append((f"{folder}/{name}" if folder else name, split, label))
+    if not found:
+        raise BadInput(f"{root}: holds no image ({', '.join(IMG_EXTENSIONS)})")
+    if "train" in there:
+        for other in sorted(there - set(_SPLIT_NAMES)):
+            count = sum(1 for _ in _images_below(root / other, "", Counter(), besides))
+            if count:
+                skipped[f"images in {other}/, which is no split"] += count
+    found.sort()
+    names, splits, labels = (list(column) for column in zip(*found, strict=True))
+    if not any(labels):
+        classes = set()
+    in_order = tuple(sorted(classes | set(labels) - {""}))
+    return FoundFiles(root, names, splits, labels, in_order, skipped=skipped)
+
+
+def _parts_of(there: set[str]) -> list[tuple[str, str, str]]:
+    """Return the folders to look into, with the split and the side (A or B) that each of them is."""
+    if "train" in there:
+        return [(name, name, "") for name in _SPLIT_NAMES if name in there]
+    if "trainA" in there:
+        matches = [match for name in sorted(there) if (match := _SIDE_OF_PAIRS.fullmatch(name))]
+        return [(match[0], match[1], match[2]) for match in matches]
+    return [("", "", "")]
+
+
+def _is_class(path: Path, besides: Path | None) -> bool:
+    return path.is_dir() and not path.name.startswith(".") and path.resolve() != besides
+
+
+def _in_table(root: Path, table: str | Path, kind: str, besides: Path | None) -> FoundFiles:
+    files, val = read_targets(table, root, kind=kind)
+    rows = [(name, "", label) for name, label in zip(files.names, _labels(files), strict=True)]
+    if val is not None:
+        rows = [(name, "train", label) for name, _, label in rows]
+        rows += [(name, "val", label) for name, label in zip(val.names, _labels(val), strict=True)]
+    skipped: Counter[str] = Counter()
+    listed = {os.path.normpath(name) for name, _, _ in rows}
+    unlisted = sum(name not in listed for name in _images_below(root, "", skipped, besides))
+    if unlisted:
+        skipped["images that the table does not name"] = unlisted
+    names, splits, labels = (list(column) for column in zip(*sorted(rows), strict=True))
+    classes = () if files.kind == "numbers" else files.classes
+    return FoundFiles(root, names, splits, labels, classes, files.kind, skipped)
+
+
+def _labels(files: LabelledFiles) -> list[str]:
+    targets = files.targets.tolist()
+    if files.kind == "classes":
+        return [files.classes[target] for target in targets]
+    if files.kind == "labels":
+        return [
+            "|".join(name for name, there in zip(files.classes, row, strict=True) if there) for row in targets
+        ]
+    return [", ".join(f"{value:g}" for value in row) for row in targets]
+
+
+def _images_below(
+    folder: Path, prefix: str, skipped: Counter[str], besides: Path | None, above: tuple[Path, ...] = ()
+) -> Iterator[str]:
+    """Yield the names of images at any depth; count the others. A link to a folder above is not followed."""
+    here = folder.resolve()
+    if here == besides or here in above:
+        return
+    try:
+        inside = list(os.scandir(folder))
+    except OSError as error:
+        skipped[f"folders that cannot be read ({error.strerror})"] += 1
+        return
+    for entry in inside:
+        name = f"{prefix}{entry.name}"
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if entry.name.startswith("."):
+            skipped["hidden"] += 1
+        elif entry.is_dir():
+            yield from _images_below(folder / entry.name, f"{name}/", skipped, besides, (*above, here))
+        elif suffix in IMG_EXTENSIONS:
+            yield name
+        else:
+            skipped[suffix or "no suffix"] += 1
