@@ -42,7 +42,7 @@ test-oldest:
 	PIP_CONSTRAINT=constraints-oldest.txt PIP_BUILD_CONSTRAINT=constraints-oldest.txt \
 	  .venv-oldest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	.venv-oldest/bin/pytest $(addprefix --ignore tests/test_, torture.py board_in_browser.py board.py visdom_board.py \
-	  own_recipe.py profile_data.py disk_full.py run_pix2pix.py bad_input.py \
+	  own_recipe.py profile_data.py disk_full.py run_pix2pix.py run_finetune.py bad_input.py \
 	  attacks.py power_cut.py board_damage.py board_origin.py torchrun.py) $(ARGS)
 
 # Kill real runs KILLS times, at random moments, and compare them with undisturbed ones.

@@ -180,6 +180,7 @@ def read_square(path: str | Path, side: int) -> Image.Image:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    image.load()  # before its file is closed
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode == "F" or image.mode.startswith("I"):
