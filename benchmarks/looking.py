@@ -33,12 +33,12 @@ CHUNK = 64
 
 
 def sources(folder: str | None) -> list[Image.Image]:
-    """Return 32 images to cut from: real ones, or drawn façades."""
+    """Return 128 images to cut from: real ones, or drawn façades."""
     if folder is not None:
         files = find_files(folder)
-        chosen = files.names[:: max(1, len(files) // 32)][:32]
+        chosen = files.names[:: max(1, len(files) // 128)][:128]
         return [Image.open(files.root / name).convert("RGB") for name in chosen]
-    photos, _ = draw_facades(32, seed=0, side=256)
+    photos, _ = draw_facades(128, seed=0, side=256)
     return [Image.fromarray(photo.permute(1, 2, 0).numpy()) for photo in photos]
 
 
@@ -93,6 +93,11 @@ def search_s(count: int) -> float:
     return time.perf_counter() - start
 
 
+def peak_mb() -> float:
+    """Return the most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure as the command line asks for."""
     parser = argparse.ArgumentParser(
@@ -103,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--source", metavar="DIR")
     parser.add_argument("--thumbnails", type=int, nargs="*", default=[10_000, 100_000])
     options = parser.parse_args(argv)
+    imported_mb = peak_mb()
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder), options.images, sources(options.source))
         files = find_files(folder)
@@ -119,8 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         shares = sorted(decoding[number] / looking[number] for decoding, looking in pairs)
         share = f"{statistics.median(shares):6.2f} of decoding ({shares[0]:.2f} to {shares[-1]:.2f})"
         print(f"{name:15} {share}{', as a rate' * number}")
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    print(f"{'memory':15} {peak_mb:6,.0f} MB at most")
+    print(f"{'memory':15} {peak_mb():6,.0f} MB at most, {imported_mb:,.0f} MB before the first image")
     for count in options.thumbnails:
         print(f"{count:,} thumbnails compared in {search_s(count):.1f} s")
 

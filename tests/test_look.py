@@ -164,6 +164,16 @@ def test_no_pair_within_the_radius_is_missed_and_none_comes_twice():
     assert sorted(found) == sorted(near)
 
 
+def test_many_images_of_one_scene_are_few_pairs():
+    groups = np.arange(5000)
+    compared = 0
+    for i, j in near_pairs(np.zeros(5000, np.uint64), groups):
+        compared += len(i)
+        groups[i] = groups[j] = 0
+    assert (groups == 0).all()
+    assert compared < 2**20 < 5000 * 4999 / 2
+
+
 def test_what_cannot_be_read_is_named_with_the_reason(tree, capsys):
     folder = tree / "train" / "a"
     (folder / "text.jpg").write_text("this is no image")
@@ -287,6 +297,7 @@ def test_a_link_to_a_folder_above_is_no_endless_tree(tree):
         (["--data-root", "{tmp}/nowhere"], "{tmp}/nowhere: no such folder"),
         (["--data-root", "{tmp}/file"], "{tmp}/file: cannot be read as a folder (Not a directory)"),
         (["--data-root", "{tmp}/empty"], "{tmp}/empty: holds no image (.jpg, .jpeg, .png"),
+        (["--output", "{tmp}"], "--output {tmp} holds the images; give another folder"),
         (["--output", "{tmp}/file/looked"], "--output {tmp}/file/looked cannot be written: Not a directory"),
         (["--output", "{tmp}/taken"], "--output {tmp}/taken cannot be written: Is a directory"),
         (["--targets", "{tmp}/nowhere.csv"], "{tmp}/nowhere.csv: cannot be read (No such file or directory)"),

@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         options = parser().parse_args(argv)
         root = Path(options.data_root)
         output = Path(options.output or Path("look", root.resolve().name or "images"))
+        if root.resolve().is_relative_to(output.resolve()):
+            raise BadInput(f"--output {output} holds the images; give another folder")
         files = find_files(root, targets=options.targets, kind=options.kind, besides=output)
         make_folder(output, option="--output")
         keep_freed_memory()

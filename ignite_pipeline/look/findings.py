@@ -141,7 +141,7 @@ def _kinds(survey: Survey) -> Iterator[Finding]:
     for chosen, what, to_do in (
         (
             [index for index in facts if facts[index].turned],
-            "turned upright by their EXIF data",
+            "turned upright by EXIF data",
             "nothing: they are read upright; other programs may not do so",
         ),
         (
@@ -156,7 +156,7 @@ def _kinds(survey: Survey) -> Iterator[Finding]:
         ),
         (
             [index for index in facts if facts[index].misnamed],
-            "of another format than their names say",
+            "of another format than the name says",
             "nothing: the content decides",
         ),
         (
@@ -188,7 +188,12 @@ def _times(groups: Sequence[Group]) -> str:
 
 
 def _shown(survey: Survey, groups: Sequence[Group]) -> list[str]:
-    return [" = ".join(survey.name(index) for index in group.members) for group in groups]
+    shown = []
+    for group in groups:
+        names = [survey.name(index) for index in group.members[:_NAMED]]
+        more = len(group.members) - len(names)
+        shown.append(" = ".join(names) + (f" and {more:,} more" if more else ""))
+    return shown
 
 
 def in_order(splits: Collection[str]) -> list[str]:

@@ -34,7 +34,7 @@ def draw(
     figure.suptitle(_title(survey, same, nearly_same), fontsize=13)
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     left, right = parts[0].subfigures(1, 2, width_ratios=[2, 1])
-    _draw_samples(left.subplots(), rows)
+    _draw_samples(left.subplots(), rows, len(survey.files.classes))
     bars, scatter = right.subplots(2, 1)
     _draw_counts(bars, survey)
     _draw_sizes(scatter, survey)
@@ -98,7 +98,7 @@ def _title(survey: Survey, same: Sequence[Group], nearly_same: Sequence[Group]) 
     return printable(" · ".join(parts)).replace("$", r"\$")
 
 
-def _draw_samples(axis: Any, rows: Rows) -> None:
+def _draw_samples(axis: Any, rows: Rows, classes: int) -> None:
     width, height = rows[0][1][0].size
     sheet = Image.new("RGB", (_SHEET_WIDTH // width * width, height * len(rows)), "white")
     for row, (_, tiles) in enumerate(rows):
@@ -109,7 +109,8 @@ def _draw_samples(axis: Any, rows: Rows) -> None:
     axis.set_xticks([])
     axis.tick_params(length=0, labelsize=10)
     axis.spines[:].set_visible(False)
-    axis.set_title("random samples, upright", fontsize=11)
+    more = f" of the {_MOST_ROWS} largest of {classes:,} classes" if classes > _MOST_ROWS else ""
+    axis.set_title(f"random samples{more}, upright", fontsize=11)
 
 
 def _draw_counts(axis: Any, survey: Survey) -> None:
@@ -184,4 +185,6 @@ def _draw_pair(axis: Any, survey: Survey, how: str, group: Group) -> None:
 
 def _short(name: str, most: int = 18) -> str:
     name = printable(name)
-    return (name if len(name) <= most else f"…{name[1 - most :]}").replace("$", r"\$")
+    if len(name) > most:
+        name = f"{name[: most // 2]}…{name[1 - most // 2 :]}"
+    return name.replace("$", r"\$")

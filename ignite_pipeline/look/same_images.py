@@ -104,7 +104,7 @@ def near_groups(survey: Survey, exact: Sequence[Group]) -> NearImages:
     sides = np.array([min(survey.size(index)) for index in shown])
     together = _Together(len(shown))
     false_alarms = 0
-    for i, j in near_pairs(perceptual_hashes(survey.thumbnails[shown])):
+    for i, j in near_pairs(perceptual_hashes(survey.thumbnails[shown]), together.group):
         for start in range(0, len(i), _AT_ONCE):
             a, b = together.apart(i[start : start + _AT_ONCE], j[start : start + _AT_ONCE])
             same = alike(
