@@ -9,6 +9,7 @@ from killing import run_recipe
 from torch.utils.data import TensorDataset
 
 from ignite_pipeline.data.sample_transforms import Transformed
+from ignite_pipeline.profiling.__main__ import measured_transforms
 from ignite_pipeline.seeding import seeded
 
 import image_cases
@@ -52,3 +53,12 @@ def test_an_image_is_transformed_as_its_seed_says_whatever_came_before(transform
     assert len({transformed(0, seed).float().mean().item() for seed in range(20)}) > 10
     assert forwards[0].shape == (3, 24, 24)
     assert forwards[0].dtype == torch.uint8
+
+
+def test_the_profiler_times_each_transform():
+    images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+    dataset = Transformed(TensorDataset(images, torch.arange(4)), TRANSFORMS["torchvision"])
+    found = measured_transforms(dataset, 0.05)["transforms"]
+    names = ["RandomResizedCrop", "RandomHorizontalFlip", "RandAugment", "ColorJitter", "RandomErasing"]
+    assert [cost["name"] for cost in found] == names
+    assert dataset[0][0].shape == (3, 24, 24)  # and puts them back

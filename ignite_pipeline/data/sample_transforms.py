@@ -24,7 +24,7 @@ class Transformed(Dataset[tuple[Any, Any]]):
     (torch.Size([3, 4, 4]), tensor(3))
     """
 
-    def __init__(self, dataset: Dataset[Any], transform: Callable[..., Any]) -> None:
+    def __init__(self, dataset: Dataset[Any], transform: Callable[..., Any] | None) -> None:
         self.dataset = dataset
         # Its classes have more packages than one, but all of them can be seeded.
         self.transform = Albumentation(transform) if hasattr(transform, "set_random_seed") else transform
@@ -33,9 +33,9 @@ class Transformed(Dataset[tuple[Any, Any]]):
         return size_of(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """Return an image as the transform returns it, and its target."""
+        """Return an image, as the transform returns it if there is one, and its target."""
         image, target = self.dataset[index]
-        return self.transform(image), target
+        return (image if self.transform is None else self.transform(image)), target
 
     def sha256(self) -> str | None:
         """Return the digest of the images before the transform, if there is one."""
