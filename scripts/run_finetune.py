@@ -110,8 +110,7 @@ def add_recipe_options(parser: Parser) -> None:
     add(
         "--layer-decay",
         type=number(float, above=0, most=1),
-        default=0.75,
-        help="rate of each block, in that of the next one towards the head (default: %(default)s)",
+        help="rate of a block, in that of the next towards the head (default: 0.75, 1 for --weights none)",
     )
     add("--weight-decay", type=number(float, least=0), default=0.05, help="(default: %(default)s)")
     add(
@@ -248,6 +247,8 @@ def evaluations(
 def train(run: Run) -> None:
     """Fine-tune a classifier, from the data to the last evaluation."""
     options = run.options
+    if options.layer_decay is None:
+        options.layer_decay = 1.0 if options.weights == "none" else 0.75
     if options.freeze == "all" and options.freeze_epochs:
         raise BadInput("--freeze all trains the head alone to the end: leave out --freeze-epochs")
     data = load_data(run)
