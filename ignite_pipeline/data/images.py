@@ -25,6 +25,8 @@ from ignite_pipeline.errors import BadInput
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
 _CHUNK, _WORTH_THREADS = 64, 96 * 96
+# What in a JPEG may tell which way is up; to look costs a tenth of the time for a small one.
+_ORIENTING = {"exif", "xmp"}
 Item = TypeVar("Item")
 
 
@@ -163,9 +165,10 @@ def read_image(path: str | Path, *, least_side: int | None = None) -> Image.Imag
         if not stat.S_ISREG(os.stat(path).st_mode):  # to open it might wait for ever
             raise ValueError("not a regular file")
         with Image.open(path) as image:
-            if least_side is not None:
+            if least_side is not None and min(image.size) >= 2 * least_side:
                 image.draft(None, (least_side, least_side))
-            ImageOps.exif_transpose(image, in_place=True)
+            if image.format != "JPEG" or not _ORIENTING.isdisjoint(image.info):
+                ImageOps.exif_transpose(image, in_place=True)
             return _as_rgb(image)
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
         raise UnreadableImage(f"{path}: not a readable image ({error}); replace or remove it") from error
