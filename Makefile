@@ -44,7 +44,7 @@ test-oldest:
 	.venv-oldest/bin/pytest $(addprefix --ignore tests/test_, torture.py board_in_browser.py board.py visdom_board.py \
 	  own_recipe.py profile_data.py disk_full.py run_pix2pix.py run_finetune.py bad_input.py \
 	  attacks.py power_cut.py board_damage.py board_origin.py torchrun.py foreign_data.py \
-  sample_transforms.py) $(ARGS)
+	  sample_transforms.py) $(ARGS)
 
 # Kill real runs KILLS times, at random moments, and compare them with undisturbed ones.
 torture: setup
