@@ -90,7 +90,7 @@ def make_labels(data_root: Path, folder: Path, seed: int, backbone: int) -> None
     """Link images of the other half: labelled ones, to be validated in ``choice`` or in ``test``."""
     for name in CLASSES:
         _, images = halves(data_root, name, backbone)
-        random.Random(f"labels {seed} {name}").shuffle(images)
+        images = images[(seed - backbone) * LABELS :]  # other labels for each seed of one backbone
         for use in ("choice", "test"):
             link(images[:LABELS], folder / use / "train" / name, copies=COPIES)
         link(images[LABELS:][:FOR_CHOICE], folder / "choice" / "val" / name)
@@ -160,18 +160,16 @@ def train_backbone(data_root: Path, folder: Path, seed: int, epochs: int) -> Any
 
 @dataclass(frozen=True)
 class Setting:
-    """What all variants have in common: images, budget, and the folder of each seed and of its backbone."""
+    """What all variants have in common: the folder of each seed, that of its backbone, and the budget."""
 
-    data_root: Path
-    folders: tuple[Path, ...]
-    backbones: tuple[Path, ...]
+    folders: Sequence[Path]
+    backbones: Sequence[Path]
     epochs: int
 
     def train(self, name: str, seed: int, rate: str, use: str) -> Any:
         """Train on the labels of a seed; return the summary, with the accuracy on ``choice`` or ``test``."""
         variant, folder, backbone = VARIANTS[name], self.folders[seed], self.backbones[seed]
-        make = partial(make_labels, self.data_root, seed=seed, backbone=int(backbone.name))
-        images = made(folder / "labels", make) / use
+        images = folder / "labels" / use
         words = ["--data-root", str(images), "--lr", rate, "--epochs", str(self.epochs * variant.longer)]
         for word in variant.words:
             words.append(word if word != "BACKBONE" else str(next((backbone / "run/checkpoints").iterdir())))
@@ -253,7 +251,9 @@ def measure(pool: Executor, data_root: Path, root: Path, options: argparse.Names
     ]
     folders = [root / "seeds" / str(seed) for seed in range(options.seeds)]
     backbone_of = [backbones[seed % count] for seed in range(options.seeds)]
-    setting = Setting(data_root, tuple(folders), tuple(backbone_of), options.epochs)
+    for seed, folder in enumerate(folders):
+        made(folder / "labels", partial(make_labels, data_root, seed=seed, backbone=seed % count))
+    setting = Setting(folders, backbone_of, options.epochs)
     without = [name for name, variant in VARIANTS.items() if "BACKBONE" not in variant.words]
     tables, rates, found = compare(pool, setting, without)  # while the backbone is trained
     learnt = [job.result() for job in tqdm(jobs, desc="backbones", leave=False)]
