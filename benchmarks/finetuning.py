@@ -1,6 +1,6 @@
 """What trained weights are worth when labels are few: a backbone that saw none, beside random weights.
 
-python benchmarks/finetuning.py --data-root DIR        # make bench
+PYTHONPATH=scripts python benchmarks/finetuning.py --data-root DIR        # make bench
 
 The backbone learns by how much an image was rotated (Gidaris et al., arXiv 1803.07728), on one half of the
 images. From the other half come 200 labels, others for every seed, and the images by which learning rates are
@@ -182,9 +182,10 @@ class Setting:
 
 def compare(pool: Executor, setting: Setting, names: Sequence[str]) -> tuple[Table, dict[str, str], Results]:
     """Return how each rate does on images that are not tested on, the best ones, and how these do."""
+    seeds = range(len(setting.folders))
     choice = {
         name: {
-            rate: [pool.submit(setting.train, name, seed, rate, "choice") for seed in range(RATE_SEEDS)]
+            rate: [pool.submit(setting.train, name, seed, rate, "choice") for seed in seeds[:RATE_SEEDS]]
             for rate in VARIANTS[name].rates
         }
         for name in names
@@ -197,10 +198,7 @@ def compare(pool: Executor, setting: Setting, names: Sequence[str]) -> tuple[Tab
     best = {name: max(rates, key=lambda rate: rates[rate]) for name, rates in table.items()}
     best = {name: best[VARIANTS[name].rate_of or name] for name in names}
     test = {
-        name: [
-            pool.submit(setting.train, name, seed, best[name], "test") for seed in range(len(setting.folders))
-        ]
-        for name in names
+        name: [pool.submit(setting.train, name, seed, best[name], "test") for seed in seeds] for name in names
     }
     waiting = tqdm(test.items(), desc="variants", leave=False)
     return table, best, {name: [job.result() for job in jobs] for name, jobs in waiting}
