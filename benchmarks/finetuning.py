@@ -283,7 +283,7 @@ def describe(options: argparse.Namespace, backbones: Sequence[Any], tables: Tabl
         f" {spread([it['images_per_s'] for it in backbones], '.0f')} images/s. Right are"
         f" {spread([accuracy(it) for it in backbones], '.3f')} of four angles.\n\n"
         f"Rates, chosen by {len(CLASSES) * FOR_CHOICE:,} other images of the labelled half; mean of"
-        f" {RATE_SEEDS} seeds:\n\n| | rate: accuracy |\n|---|---|"
+        f" {min(RATE_SEEDS, options.seeds)} seed(s):\n\n| | rate: accuracy |\n|---|---|"
     )
     for name, table in tables.items():
         print(f"| {name} | {', '.join(f'{rate}: {value:.3f}' for rate, value in table.items())} |")
