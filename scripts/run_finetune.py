@@ -212,8 +212,8 @@ def build_task(options: argparse.Namespace, data: ImageSplits) -> Task:
         )
     for name, without in {"balance": "none", "label_smoothing": 0, "mixup": None, "cutmix": None}.items():
         if getattr(options, name) != without:
-            flag = f"--{name.replace('_', '-')}"
-            raise BadInput(f"{flag} must be {without or 'left out'}: {options.targets} holds {data.kind}")
+            flag, wanted = f"--{name.replace('_', '-')}", "left out" if without is None else without
+            raise BadInput(f"{flag} must be {wanted}: {options.targets} holds {data.kind}")
     if data.kind == "numbers":
         return Task(nn.MSELoss(), "mean_absolute_error", MeanAbsoluteError, maximize=False)
     rounded = partial(Accuracy, lambda output: ((output["y_pred"] > 0).int(), output["y"].int()))
