@@ -119,7 +119,11 @@ def add_recipe_options(parser: Parser) -> None:
         default=1.0,
         help="at most half of all (default: %(default)s)",
     )
-    add("--label-smoothing", type=number(float, least=0, below=1), default=0.1, help="(default: %(default)s)")
+    add(
+        "--label-smoothing",
+        type=number(float, least=0, below=1),
+        help="(default: 0.1, 0 for labels and numbers)",
+    )
     add("--mixup", type=number(float, above=0), metavar="ALPHA", help="mix pairs of images, 0.2 say")
     add("--cutmix", type=number(float, above=0), metavar="ALPHA", help="paste patches of others, 1.0 say")
     add("--rand-augment", type=number(int, least=1), metavar="MAGNITUDE", help="of 30, for batches, 9 say")
@@ -203,6 +207,8 @@ class Task:
 
 def build_task(options: argparse.Namespace, data: ImageSplits) -> Task:
     """Return what is learnt from targets of the kind that the data has."""
+    if options.label_smoothing is None:
+        options.label_smoothing = 0.1 if data.kind == "classes" else 0.0
     if data.kind == "classes":
         weight = None
         if options.balance == "loss":

@@ -135,8 +135,7 @@ def table(photographs, path, header, target):
 )
 def test_a_table_of_classes_labels_or_numbers(photographs, tmp_path, header, target, metric):
     path = table(photographs, tmp_path / "targets.csv", header, target)
-    smooth = [] if metric == "accuracy" else ["--label-smoothing", "0"]
-    words = ["--data-root", str(photographs), "--targets", str(path), "--weights", "none", *SMALL, *smooth]
+    words = ["--data-root", str(photographs), "--targets", str(path), "--weights", "none", *SMALL]
     run_finetune.main([*words, "--output", str(tmp_path / "run"), "--visdom", "off", "--epochs", "1"])
     assert f"val/{metric}" in untimed(tmp_path / "run")[-1]
     assert summary(tmp_path / "run")["best"]["metric"] == f"val/{metric}"
@@ -169,6 +168,14 @@ def test_the_search_for_a_rate_draws_its_curve_and_leaves_nothing_else(photograp
         (["--freeze", "all", "--freeze-epochs", "1"], "--freeze all trains the head alone to the end"),
         (["--layer-decay", "1.5"], "argument --layer-decay: must be a number above 0 and at most 1, got 1.5"),
         (["--targets", "{tmp}/nowhere.csv"], "{tmp}/nowhere.csv: cannot be read"),
+        (
+            ["--targets", "{tmp}/sizes.csv", "--label-smoothing", "0.1"],
+            "--label-smoothing must be 0: {tmp}/sizes.csv holds numbers",
+        ),
+        (
+            ["--targets", "{tmp}/sizes.csv", "--mixup", "0.2"],
+            "--mixup must be left out: {tmp}/sizes.csv holds numbers",
+        ),
         (["--targets", "{tmp}/text.pth"], "{tmp}/text.pth: needs a first line that names a column of files"),
     ],
 )
@@ -181,6 +188,7 @@ def test_mistakes_get_one_line_and_write_nothing(photographs, tmp_path, capsys, 
     for path in (tmp_path / "text").rglob("*.*"):
         path.write_text("no image")
     (tmp_path / "text.pth").write_text("no weights")
+    table(photographs, tmp_path / "sizes.csv", "file,size", lambda file: f"{len(file.name)}.5")
     torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "other.pth")
     given = [text.format(tmp=tmp_path) for text in options]
     defaults = ["--data-root", str(photographs), "--weights", "none", *SMALL, "--visdom", "off"]
