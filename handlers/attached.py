@@ -39,6 +39,31 @@ def put_first(engine: Engine, event: Enum) -> bool:
     return bool(entries)
 
 
+def events_of(engine: Engine) -> list[Any]:
+    """Return the events that something is attached to, as they are fired.
+
+    There are none where Ignite keeps them otherwise than we know.
+
+    >>> from ignite.engine import Events
+    >>> engine = Engine(lambda engine, batch: None)
+    >>> _ = engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), print)
+    >>> events_of(engine) == [Events.EPOCH_COMPLETED] and events_of(engine)[0] is Events.EPOCH_COMPLETED
+    True
+    """
+    with_handlers = list(getattr(engine, "_event_handlers", {}))
+    # What is attached with a filter is kept under an event that only equals the one that is fired.
+    return [event for event in getattr(engine, "_allowed_events", []) if event in with_handlers]
+
+
+def replace_entries(engine: Engine, event: Enum, make: Callable[[list[Any]], list[Any]]) -> None:
+    """Let what an event calls be kept in the list that ``make`` makes of the one it is kept in.
+
+    Its items are tuples of three: the handler, its arguments, and those by name. Ignite iterates over it when
+    the event is fired.
+    """
+    engine._event_handlers[event] = make(_entries(engine, event))
+
+
 def step_of(engine: Engine) -> Callable[[Engine, Any], Any]:
     """Return the step function that an engine was made with.
 
@@ -102,9 +127,14 @@ def handlers_of(engine: Engine) -> Iterator[tuple[Callable[..., Any], list[Any]]
     """Yield what is called at the engine's events, without filters, and its arguments."""
     for event in list(getattr(engine, "_event_handlers", {})):
         for handler, args, kwargs in _entries(engine, event):
-            while isinstance(handler, FunctionType) and hasattr(handler, "_parent"):
-                handler = handler.__wrapped__  # type: ignore[attr-defined]  # a filter: Events.X(every=2)
-            yield handler, [*args, *kwargs.values()]
+            yield unfiltered(handler), [*args, *kwargs.values()]
+
+
+def unfiltered(handler: Any) -> Any:
+    """Return the handler that a filter, such as that of ``Events.X(every=2)``, passes on to."""
+    while isinstance(handler, FunctionType) and hasattr(handler, "_parent"):
+        handler = handler.__wrapped__  # type: ignore[attr-defined]
+    return handler
 
 
 def owner_of(handler: Any) -> Any:

@@ -107,7 +107,7 @@ def _title(directory: Path, summary: dict[str, Any]) -> str:
     if best := summary.get("best"):
         parts.append(f"best {best['metric']} {best['value']:.4f} in epoch {best['epoch']}")
     if timing := summary.get("timing"):
-        parts.append(f"{timing['wall_s']:.0f} s, {timing['verdict']}")
+        parts.append(f"{timing['wall_s']:.0f} s, {timing['diagnosis']}")
     if notice := (summary.get("dataset") or {}).get("notice"):
         parts.append(f"\n{notice}")
     return " · ".join(parts).replace(" · \n", "\n")

@@ -10,7 +10,11 @@ import torch
 from ignite.engine import Engine, Events
 
 from handlers.attached import put_first
+from handlers.culprits import Culprits
 from handlers.device_time import DeviceTimeline
+from handlers.findings import Finding
+from handlers.handler_times import HandlerTimes
+from handlers.step_parts import StepParts
 from handlers.timing_statistics import IterationTimes
 
 LOOP_PARTS = ("fetch", "transfer", "compute", "handlers", "others")
@@ -31,9 +35,12 @@ class FetchComputeTimer:
     - ``first_batch``: from a start to the first batch, in which workers start and caches are cold;
     - ``handlers``: all the rest, which is event handlers and the engine itself.
 
-    It is called first, whatever was attached before it, so that no handler is counted as the step. At the
-    end of an epoch it publishes the seconds that each part took in it as ``time/fetch_s`` and so on; what
-    runs after the last measurement counts to the next epoch.
+    It is called first, whatever was attached before it, and last before the fetch and the step, so that no
+    handler is counted as one of these. At the end of an epoch it publishes the seconds that each part took in
+    it as ``time/fetch_s`` and so on; what runs after the last measurement counts to the next epoch.
+
+    With ``names``, each handler is timed by itself (see `HandlerTimes`), and a sample of the steps in parts
+    (see `StepParts`), so that `findings` names what takes long.
 
     On CUDA, ``compute`` is the time in which the device was busy with the step, and ``fetch`` and
     ``handlers`` share the time in which it was idle as they shared the host's: what a loader takes
@@ -41,7 +48,7 @@ class FetchComputeTimer:
     few iterations later; nothing waits for the device. ``make_event`` stands in for them.
 
     >>> ticks = iter(range(100))
-    >>> timer = FetchComputeTimer(clock=lambda: next(ticks))
+    >>> timer = FetchComputeTimer(clock=lambda: next(ticks), names=False)
     >>> trainer = Engine(lambda engine, batch: None)
     >>> _ = timer.attach(trainer)
     >>> _ = trainer.run([1, 2, 3])
@@ -54,8 +61,9 @@ class FetchComputeTimer:
         *,
         clock: Callable[[], float] = time.perf_counter,
         make_event: Callable[[], Any] | None = None,
+        names: bool = True,
     ) -> None:
-        self.clock, self.make_event = clock, make_event
+        self.clock, self.make_event, self.names = clock, make_event, names
         self.times = IterationTimes(LOOP_PARTS)
         self.iterations = 0
         self._host: dict[str, float] = dict.fromkeys(PARTS, 0)
@@ -67,10 +75,16 @@ class FetchComputeTimer:
         self._started = False
         self._inside = "handlers"
         self._awaits_first_batch = True
+        handlers = HandlerTimes(
+            clock=clock,
+            own=self,
+            last=(self._charge_handlers, self._start_fetch, self._start_step),
+            from_inside=lambda: self.part("handlers"),
+        )
+        self.culprits = Culprits(handlers, StepParts(clock=clock))
+        self._handler_times, self._step_parts = self.culprits.handlers, self.culprits.step
         self.processes: list[dict[str, float]] = []
         """The seconds of each of several processes, if somebody has gathered them."""
-        self.straggler: str | None = None
-        """Which of them the others wait for, in words, if it is one."""
 
     def attach(self, engine: Engine) -> "FetchComputeTimer":
         """Register on the engine's events and return self."""
@@ -84,6 +98,8 @@ class FetchComputeTimer:
         ):
             engine.add_event_handler(event, handler)
             put_first(engine, event)
+        if self.names:
+            self._handler_times.observe(engine)
         return self
 
     def watch(self, evaluator: Engine, trainer: Engine) -> "FetchComputeTimer":
@@ -92,7 +108,7 @@ class FetchComputeTimer:
 
         @evaluator.on(Events.COMPLETED)
         def end_evaluation() -> None:
-            self._charge("evaluate")
+            self._handler_times.elsewhere_s[0] += self._charge("evaluate")
             self.publish(trainer)
 
         return self
@@ -101,10 +117,12 @@ class FetchComputeTimer:
     def part(self, name: str) -> Iterator[None]:
         """Charge what runs inside to that part."""
         self._charge(self._inside)
+        self._step_parts.pause()
         try:
             yield
         finally:
-            self._charge(name)
+            self._handler_times.elsewhere_s[0] += self._charge(name)
+            self._step_parts.go_on()
 
     def timed(self, name: str, function: Callable[P, T]) -> Callable[P, T]:
         """Return ``function``, its calls charged to that part."""
@@ -116,11 +134,14 @@ class FetchComputeTimer:
 
         return charged
 
-    def _charge(self, part: str) -> None:
+    def _charge(self, part: str) -> float:
         now = self.clock()
-        if self._started:  # else there is nothing that it could be a part of
-            self._host[part] += now - self._mark
+        seconds = now - self._mark
         self._mark = now
+        if not self._started:  # there is nothing that it could be a part of
+            return 0.0
+        self._host[part] += seconds
+        return seconds
 
     # Ignite calls a handler that does not ask for the engine in half the time.
     def _charge_handlers(self) -> None:
@@ -139,11 +160,16 @@ class FetchComputeTimer:
         if self.make_event is not None:
             self._device = DeviceTimeline(self.make_event)
         elif torch.cuda.is_initialized():
-            self._device = DeviceTimeline(lambda: torch.cuda.Event(enable_timing=True))
+            self.make_event = lambda: torch.cuda.Event(enable_timing=True)
+            self._device = DeviceTimeline(self.make_event)
+        if self.names:
+            self._step_parts.begin(engine, iteration=self.iterations, make_event=self.make_event)
         self._inside = "handlers"
         self._mark, self._started = self.clock(), True
 
     def _start_epoch(self, engine: Engine) -> None:
+        if self.names:
+            self._handler_times.observe(engine)
         resumed_inside = engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length
         if not resumed_inside:
             self._epoch_start = self.seconds
@@ -151,12 +177,15 @@ class FetchComputeTimer:
     def _start_fetch(self) -> None:
         if self._awaits_first_batch:  # the engine has just made the loader's iterator, and its workers
             self._charge("first_batch")
+            self._inside = "first_batch"
             return
         self._charge("handlers")
+        self._inside = "fetch"
         self._end_iteration()
 
     def _end_fetch(self) -> None:
         self._charge("first_batch" if self._awaits_first_batch else "fetch")
+        self._inside = "handlers"
         self._awaits_first_batch = False
 
     def _start_step(self) -> None:
@@ -164,10 +193,14 @@ class FetchComputeTimer:
         self._inside = "compute"
         if self._device is not None:
             self._device.start_step()
+        if self.iterations == self._step_parts.due:
+            self._step_parts.start()
 
     def _end_step(self) -> None:
         self._charge("compute")
         self._inside = "handlers"
+        if self._step_parts.looks:
+            self._step_parts.end()
         self.iterations += 1
         if self._device is not None:
             self._device.end_step(self._since_last())
@@ -224,13 +257,18 @@ class FetchComputeTimer:
         return self.iterations / self.loop_s() if self.iterations else 0.0
 
     def shares(self) -> str:
-        """Return the loop's split in words: ``data 5% · compute 90%``."""
+        """Return the loop's split in words: ``data 5% · compute 90%``, and who takes much of it."""
         seconds, loop_s = self.seconds, self.loop_s() or 1.0
-        return f"data {seconds['fetch'] / loop_s:.0%} · compute {seconds['compute'] / loop_s:.0%}"
+        words = f"data {seconds['fetch'] / loop_s:.0%} · compute {seconds['compute'] / loop_s:.0%}"
+        return words + self.culprits.in_short(seconds, loop_s)
+
+    def findings(self) -> list[Finding]:
+        """Return what takes much of the time, and who it is, the largest first: the first is the verdict."""
+        return self.culprits.findings(self.times, self.seconds, self._host["handlers"])
 
     def verdict(self) -> str:
-        """Say what the loop is bound by (see `IterationTimes.verdict`), or which process all wait for."""
-        return f"straggler: {self.straggler}" if self.straggler else self.times.verdict()
+        """Return the kind of the first of the findings."""
+        return self.findings()[0].kind
 
     def summary(self) -> dict[str, Any]:
         """Return the parts in seconds, the verdict, and the speed-up that perfect loading would give.
@@ -238,12 +276,15 @@ class FetchComputeTimer:
         ``ceiling_speedup_95`` is the 95 % interval of ``ceiling_speedup``; ``median_s`` and ``p95_s`` are of
         the parts of an iteration, the first left out.
         """
-        seconds = self.seconds
+        seconds, findings = self.seconds, self.findings()
         ceiling = self.times.speedup_without("fetch")
         return {
             **{f"{part}_s": value for part, value in seconds.items()},
             "wall_s": sum(seconds.values()),
-            "verdict": self.verdict(),
+            "verdict": findings[0].kind,
+            "diagnosis": str(findings[0]),
+            "findings": [vars(finding) for finding in findings],
+            **self.culprits.describe(seconds, self._host["handlers"]),
             "ceiling_speedup": ceiling and ceiling[0],
             "ceiling_speedup_95": ceiling and list(ceiling[1:]),
             **({"processes": self.processes} if self.processes else {}),
@@ -258,6 +299,7 @@ class FetchComputeTimer:
             "epoch_start": dict(self._epoch_start),
             "iterations": self.iterations,
             "times": self.times.state_dict(),
+            "culprits": self.culprits.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -266,3 +308,4 @@ class FetchComputeTimer:
         self._device_less_host = dict.fromkeys(LOOP_PARTS, 0)
         self._epoch_start, self.iterations = dict(state["epoch_start"]), state["iterations"]
         self.times.load_state_dict(state["times"])
+        self.culprits.load_state_dict(state["culprits"])

@@ -203,7 +203,7 @@ BEST = {"metric": "val/loss", "value": 0.5, "epoch": 2}
                 ({"best": {**BEST, "metric": "x" * 10**6}}, None),
                 ({"timing": []}, None),
                 ({"timing": [1]}, "AttributeError"),
-                ({"timing": {"verdict": {"a": []}}}, None),
+                ({"timing": {"diagnosis": {"a": []}}}, None),
             )
         ),
         (SAMPLE, b"", "not a PNG image"),

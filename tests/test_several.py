@@ -247,5 +247,5 @@ def test_an_environment_that_is_no_launchers_is_one_line(environment, message, m
 def test_the_verdict_names_a_straggler(tmp_path):
     trained(partial(classify, slow_s=0.02), tmp_path / "run", processes=2)
     timing = summary(tmp_path / "run")["timing"]
-    assert timing["verdict"].startswith("straggler: process 1 waits for data for ")
+    assert timing["diagnosis"].startswith("straggler: process 1 waits for data for ")
     assert timing["processes"][0]["others"] > 0.2

@@ -79,7 +79,7 @@ CASES = {
         workers=lambda clock: Workers(clock, lambda index: 0.001, 2, start=60.0),
         parts={"first_batch": EPOCHS * 60.001},
     ),
-    "slow evaluation": Case("compute-bound", 0.7 / 10.7, evaluation=5000, parts={"evaluate": EPOCHS * 5}),
+    "slow evaluation": Case("evaluation-bound", 0.7 / 10.7, evaluation=5000, parts={"evaluate": EPOCHS * 5}),
     "one straggler among the workers": Case(
         "data-bound",
         0.5,
@@ -186,7 +186,7 @@ def test_on_a_device_what_it_does_not_wait_for_costs_nothing(fetch, handler, ker
             device.wait()  # as who reads a value does
 
     trainer = Engine(step)
-    evaluator = Engine(lambda engine, batch: clock.spend(3))
+    evaluator = Engine(lambda engine, batch: clock.spend(0.1))
     timer = FetchComputeTimer(clock=clock, make_event=device.event).attach(trainer).watch(evaluator, trainer)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, handle)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(every=100), lambda: evaluator.run([0]))

@@ -76,7 +76,7 @@ class RunFollower:
         with self._noting("summary.json"):
             summary = self._object("summary.json")
             lines.append(str(summary["status"]))
-            if verdict := (summary.get("timing") or {}).get("verdict"):
+            if verdict := (summary.get("timing") or {}).get("diagnosis"):
                 lines.append(str(verdict))
             if best := summary.get("best"):
                 lines.append(f"best {best['metric']} {best['value']:.4g} in epoch {best['epoch']}")

@@ -43,8 +43,10 @@ def say_how_it_went(directory: Path) -> None:
     words = [
         f"{summary['iterations']} iterations in {timing['wall_s']:.0f} s",
         f"{summary['images_per_s']:,.1f} images/s",
-        timing["verdict"],
+        timing["diagnosis"],
         *([f"best {best['metric']} {best['value']:.4f} in epoch {best['epoch']}"] if best else []),
         str(directory / "report.png"),
     ]
     print(" · ".join(words))
+    for finding in timing["findings"][1:]:
+        say(f"also {finding['words']}")

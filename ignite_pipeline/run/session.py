@@ -394,7 +394,8 @@ class Run:
 
     def _about(self) -> str:
         notice = (self._description or {}).get("notice")
-        lines = (str(self.directory), notice, *self._notices.texts, self.timer.verdict(), self.timer.shares())
+        found = map(str, self.timer.findings())
+        lines = (str(self.directory), notice, *self._notices.texts, *found, self.timer.shares())
         return "\n".join(line for line in lines if line)
 
     def _note_workers(self, num_workers: int, reason: str) -> None:

@@ -124,4 +124,4 @@ class Several:
 
     def _compare_times(self) -> None:
         seconds = self.processes.gather(self.timer.seconds)
-        self.timer.processes, self.timer.straggler = seconds, straggler(seconds)
+        self.timer.processes, self.timer.culprits.straggler = seconds, straggler(seconds)

@@ -1,0 +1,96 @@
+"""What a run is bound by, and who it is that takes the time."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from handlers.findings import Finding
+from handlers.handler_times import HandlerTime
+
+LARGE_SHARE = 0.15
+_ENOUGH_ITERATIONS = 20
+_NEARLY_ALL = 0.9
+_KINDS = {
+    "fetch": "data-bound",
+    "handlers": "handler-bound",
+    "transfer": "transfer-bound",
+    "others": "exchange-bound",
+    "evaluate": "evaluation-bound",
+    "checkpoint": "checkpoint-bound",
+}
+
+
+def diagnose(
+    *,
+    iterations: int,
+    share: Callable[[str], float],
+    seconds: Mapping[str, float],
+    handlers: Sequence[HandlerTime] = (),
+    step: Mapping[str, float] | None = None,
+    loading: Sequence[tuple[str, float]] = (),
+) -> list[Finding]:
+    """Return what a run is bound by, the largest first: the first is the verdict.
+
+    ``share`` gives that of a part in the loop, ``seconds`` are those of all parts of the run. Waiting for
+    data, transfers, handlers and other processes count where they take more than 15 % of the loop;
+    evaluations and checkpoints where they take more than 15 % of the run. If none does, it is
+    ``compute-bound`` where computing takes 90 % of the loop or more, and else ``balanced``; with fewer than
+    20 iterations, ``too few iterations to say``.
+
+    ``handlers``, ``step`` and ``loading`` (names and shares) tell who it is, the largest first.
+
+    >>> shares = {"fetch": 0.1, "handlers": 0.4, "transfer": 0.0, "others": 0.0, "compute": 0.5}
+    >>> draw = HandlerTime("ITERATION_COMPLETED", "SampleGrids.draw", "samples.py:40", seconds=3.1)
+    >>> found = diagnose(
+    ...     iterations=100, share=shares.get, seconds={"handlers": 4.0, "compute": 6.0}, handlers=[draw]
+    ... )
+    >>> print(*found)
+    handler-bound: SampleGrids.draw (samples.py:40), 31 %
+    """
+    if iterations < _ENOUGH_ITERATIONS:
+        return [_finding("too few iterations to say")]
+    in_loop = {part: share(part) for part in ("fetch", "handlers", "transfer", "others")}
+    in_run_s = sum(value for part, value in seconds.items() if part != "first_batch") or 1.0
+    in_run = {part: seconds.get(part, 0.0) / in_run_s for part in ("evaluate", "checkpoint")}
+    loop_of_run = 1 - sum(in_run.values())
+    weights = {**{part: value * loop_of_run for part, value in in_loop.items()}, **in_run}
+    large = {part: value for part, value in {**in_loop, **in_run}.items() if value > LARGE_SHARE}
+    found = []
+    for part in sorted(large, key=lambda part: -weights[part]):
+        of_part, culprit = 1.0, None
+        if part == "handlers":
+            culprit, of_part = largest_handler(handlers, seconds["handlers"])
+        elif part == "fetch" and loading:
+            culprit, of_part = loading[0]
+        found.append(_finding(_KINDS[part], large[part], culprit, of_part))
+    if not found:
+        computing = share("compute")
+        culprit, of_part = _largest(step or {})
+        if computing >= _NEARLY_ALL:
+            found.append(_finding("compute-bound", computing, culprit, of_part))
+        else:
+            found.append(_finding("balanced"))
+    return found
+
+
+def _finding(
+    kind: str, share: float | None = None, culprit: str | None = None, of_part: float = 1.0
+) -> Finding:
+    if share is None:
+        return Finding(kind, None, None, kind)
+    if culprit is None:
+        return Finding(kind, share, None, f"{kind}, {share:.0%}".replace("%", " %"))
+    return Finding(kind, share, culprit, f"{kind}: {culprit}, {share * of_part:.0%}".replace("%", " %"))
+
+
+def largest_handler(handlers: Sequence[HandlerTime], seconds: float) -> tuple[str | None, float]:
+    """Return the name of the handler that took most of ``seconds``, and its share of them."""
+    sums: dict[str, float] = {}
+    for time in handlers:
+        sums[str(time)] = sums.get(str(time), 0.0) + time.seconds
+    return _largest(sums, seconds)
+
+
+def _largest(sums: Mapping[str, float], whole: float | None = None) -> tuple[str | None, float]:
+    if not sums or not sum(sums.values()):
+        return None, 1.0
+    name = max(sums, key=sums.__getitem__)
+    return name, min(1.0, sums[name] / (whole or sum(sums.values())))
