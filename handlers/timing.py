@@ -190,6 +190,8 @@ class FetchComputeTimer:
 
     def _start_step(self) -> None:
         self._charge("handlers")
+        if self._awaits_first_batch:  # there is no data, and so no fetch to end the iteration before
+            self._end_iteration()
         self._inside = "compute"
         if self._device is not None:
             self._device.start_step()

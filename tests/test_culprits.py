@@ -143,6 +143,14 @@ def test_a_handler_that_others_remove_and_one_that_removes_itself_change_nothing
     assert drawn.seconds >= (EPOCHS - 2) * LENGTH * 0.005
 
 
+def test_an_engine_without_data_has_a_verdict(clock, trainer):
+    timer = FetchComputeTimer(clock=clock).attach(trainer)
+    Drawing(clock, 0.005).attach(trainer, Events.ITERATION_COMPLETED)
+    trainer.run(max_epochs=2, epoch_length=50)
+    assert named(timer)[0] == "handler-bound"
+    assert named(timer)[2] == pytest.approx(5 / 15, abs=0.01)
+
+
 class StepEvents(EventEnum):
     FORWARD_DONE = "forward_done"
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 from ignite.engine import Engine, Events
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from handlers import EvaluateEachEpoch, FetchComputeTimer
@@ -195,3 +197,55 @@ def test_on_a_device_what_it_does_not_wait_for_costs_nothing(fetch, handler, ker
     assert 1 - timer.times.share("compute") == pytest.approx(idle_share, abs=0.02)
     assert timer.seconds["compute"] == pytest.approx(1000 * kernels, rel=0.02)
     assert device.events < 200  # used again and again
+
+
+class Kernels(torch.autograd.Function):
+    """The identity, queued on the device for so long each way."""
+
+    @staticmethod
+    def forward(ctx, x, device, forward_s, backward_s):
+        ctx.device, ctx.backward_s = device, backward_s
+        device.run(forward_s)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        ctx.device.run(ctx.backward_s)
+        return grad, None, None, None
+
+
+class OnDevice(nn.Linear):
+    def __init__(self, *kernels):
+        super().__init__(1, 1)
+        self.kernels = kernels
+
+    def forward(self, x):
+        return Kernels.apply(super().forward(x), *self.kernels)
+
+
+def test_parts_of_a_step_are_those_of_the_device():
+    clock = Clock()
+    device = Device(clock)
+    model = OnDevice(device, 0.002, 0.006)
+
+    def step(engine, batch, model=model):
+        model(torch.ones(1)).sum().backward()
+        device.run(0.002)
+        clock.spend(0.001)
+
+    def log(engine):
+        clock.spend(0.0085)
+        if engine.state.iteration % 50 == 0:
+            device.wait()
+
+    trainer = Engine(step)
+    timer = FetchComputeTimer(clock=clock, make_event=device.event).attach(trainer)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, log)
+    trainer.run(range(1000), max_epochs=1)
+    parts = timer.culprits.step.seconds()
+    looked_into = parts["forward"] / 0.002
+    assert looked_into == pytest.approx(round(looked_into))
+    assert round(looked_into) > 10
+    assert parts["backward"] == pytest.approx(3 * parts["forward"])
+    assert parts["rest"] == pytest.approx(parts["forward"])
+    assert timer.findings()[0].words == "compute-bound: backward, 60 %"
