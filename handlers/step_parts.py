@@ -164,10 +164,14 @@ class StepParts:
 
 
 def _outermost(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """Return those with parameters that are in no other."""
+    """Return those with parameters that are in no other, and can be hooked without being compiled anew."""
     modules = [module for module in modules if any(True for _ in module.parameters())]
     inner = {id(part) for module in modules for part in module.modules() if part is not module}
-    return [module for module in modules if id(module) not in inner]
+    return [
+        module
+        for module in modules
+        if id(module) not in inner and getattr(module, "_compiled_call_impl", None) is None
+    ]
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -324,6 +324,27 @@ def test_the_weights_are_the_same_with_names_and_without():
     assert all(map(torch.equal, trained(True), trained(False)))
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_compiled_model_is_compiled_once(in_place):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    model = inner = nn.Linear(4, 1)
+    if in_place:
+        inner.compile(backend=backend)
+    else:
+        model = torch.compile(inner, backend=backend)
+    trainer = Engine(lambda engine, batch, model=model: model(batch).sum().backward())
+    timer = FetchComputeTimer().attach(trainer)
+    trainer.run([torch.ones(8, 4)] * 100)
+    assert len(compiled) == 1
+    assert bool(timer.culprits.step.seconds()["forward"]) is not in_place
+
+
 @pytest.mark.parametrize(
     "kind", ["lambda", "partial", "object", "method", "class method", "builtin", "filtered"]
 )
