@@ -26,6 +26,7 @@ from ignite_pipeline.data.class_balance import class_weights, sample_weights
 from ignite_pipeline.data.image_folder import CONTENTS, STORAGES, image_folder
 from ignite_pipeline.data.images import ImageSplits
 from ignite_pipeline.data.sample_transforms import Transformed
+from ignite_pipeline.data.targets_csv import KINDS
 from ignite_pipeline.freezing import freeze_all_but
 from ignite_pipeline.models.pretrained import (
     head_of,
@@ -59,6 +60,7 @@ def add_data_options(parser: Parser) -> None:
         help="a folder for each class, or train/ and val/ with these",
     )
     add("--targets", metavar="CSV", type=os.path.abspath, help="a table of files and classes, for folders")
+    add("--kind", choices=("auto", *KINDS), default="auto", help="of --targets (default: %(default)s)")
     add(
         "--val-share",
         type=number(float, above=0, below=1),
@@ -124,9 +126,9 @@ def add_recipe_options(parser: Parser) -> None:
         type=number(float, least=0, below=1),
         help="(default: 0.1, 0 for labels and numbers)",
     )
-    add("--mixup", type=number(float, above=0), metavar="ALPHA", help="mix pairs of images, 0.2 say")
-    add("--cutmix", type=number(float, above=0), metavar="ALPHA", help="paste patches of others, 1.0 say")
-    add("--rand-augment", type=number(int, least=1), metavar="MAGNITUDE", help="of 30, for batches, 9 say")
+    add("--mixup", type=number(float, least=0.001), metavar="ALPHA", help="mix pairs of images, 0.2 say")
+    add("--cutmix", type=number(float, least=0.001), metavar="ALPHA", help="paste patches of others, 1.0 say")
+    add("--rand-augment", type=number(int, least=1, most=30), metavar="MAGNITUDE", help="of 30, for batches, 9 say")
     add("--ema", type=number(float, above=0, below=1), metavar="DECAY", help="average the weights, 0.999 say")
     add("--patience", type=number(int, least=1), metavar="EPOCHS", help="stop after so many without a gain")
     add("--clip-norm", type=number(float, above=0), metavar="NORM", help="of all gradients, 1.0 say")
@@ -146,6 +148,7 @@ def load_data(run: Run) -> ImageSplits:
     images = image_folder(
         options.data_root,
         targets=options.targets,
+        kind=options.kind,
         val_share=options.val_share,
         image_size=round(options.image_size * preprocessing.resize_size / preprocessing.image_size),
         storage=options.storage,

@@ -35,6 +35,8 @@ def write(root, *lines):
         ),
         (["file,sky,sea", "a.png,1,0", "b.png,0,0"], "labels", ("sky", "sea"), [[1, 0], [0, 0]]),
         (["file,age", "a.png,1.5", "b.png,-2"], "numbers", ("age",), [[1.5], [-2]]),
+        (["file,sky,sea", "a.png,1.0,0.0", "b.png,0.0,0.0"], "labels", ("sky", "sea"), [[1, 0], [0, 0]]),
+        (["file,kind", "a.png,0", "b.png,x", "c.png,0"], "classes", ("x", "0"), [1, 0, 1]),
         (["image,x,y", "a.png,3,1e2", "b.png,0,7"], "numbers", ("x", "y"), [[3, 100], [0, 7]]),
     ],
 )
@@ -67,11 +69,28 @@ def test_a_column_may_say_which_are_for_validation(root):
     ("lines", "message"),
     [
         ([""], ": needs a first line"),
-        (["file,kind"], ": needs a first line"),
+        (["file,kind"], ": has no row below its first line"),
         (["file", "a.png"], ": needs a first line"),
+        (["file;kind", "a.png;x"], ": has semicolons between its columns; save it with commas"),
+        (["file\tkind", "a.png\tx"], ": has tabs between its columns; save it with commas"),
+        ([",file,size", "0,a.png,1.5"], ": column 1 has no name; write it with index=False"),
+        (["file,kind,kind", "a.png,x,y"], ": two columns are called kind"),
+        (["a.png,x", "b.png,y"], ": its first line must name the columns, such as file,kind; it has a.png"),
+        (["file,kind", "", "", "a.png,x", "b.png,"], ", line 5: b.png has no value in kind"),
+        (["file,kind", "{root}/a.png,x", "b.png,y"], ", line 2: {root}/a.png must be a name below {root}"),
+        (["file,kind", "a.png,x", "../b.png,y"], ", line 3: ../b.png must be a name below {root}"),
+        (["file,kind", "a.png,x", "targets.csv,y"], ", line 3: targets.csv is no image"),
+        (["file,kind", f"{'a' * 300}.png,x"], ", line 2: no file {root}/aaa"),
+        (
+            ["file,age", "a.png,3.5", "b.png,4.5", "c.png,NA"],
+            ", line 4: age must be a number, as in others, got 'NA'",
+        ),
+        (["file,age", "a.png,3.5", 'b.png,"3,5"'], ", line 3: age must be a number, as in others, got '3,5'"),
+        (["file,age", "a.png,x", "b.png,y", "c.png,z"], ": each of its 3 files has a class of its own"),
+        (["file,x,y", "a.png,1,0", "b.png,0,1", "c.png,1,1", "d.png,0,True"], ": a class is one column"),
         (["file,kind", "a.png,x", "e.png,y"], ", line 3: no file {root}/e.png"),
-        (["file,kind", "a.png,x", "a.png,y"], ": names a file twice"),
-        (["file,kind", "a.png,x", "b.png,"], ", line 3: b.png has no value for each of kind"),
+        (["file,kind", "a.png,x", "a.png,y"], ", line 3: names a file twice, a.png, as line 2 does"),
+        (["file,kind", "a.png,x", "b.png,"], ", line 3: b.png has no value in kind"),
         (["file,kind", "a.png,x", "b.png,y,z"], ", line 3: has more values than columns"),
         (["file,kind", "a.png,x", "b.png,x"], ": needs two or more classes, has x"),
         (["file,kind,other", "a.png,x,1", "b.png,y,2"], ": a class is one column, but there are kind, other"),
@@ -83,11 +102,32 @@ def test_a_column_may_say_which_are_for_validation(root):
     ],
 )
 def test_what_is_wrong_with_a_table_is_said_in_a_line(root, lines, message):
-    table = write(root, *lines)
+    table = write(root, *(line.format(root=root) for line in lines))
     with pytest.raises(BadInput) as raised:
         read_targets(table, root)
     assert str(raised.value).startswith(f"{table}{message.format(root=root)}")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_said(root, encoding):
+    table = root / "targets.csv"
+    table.write_text("file,kind\na.png,Möwe\nb.png,Spatz\n", encoding=encoding)
+    with pytest.raises(BadInput, match=r"targets.csv: not in UTF-8 .*; save it as CSV UTF-8"):
+        read_targets(table, root)
+
+
+def test_a_class_may_be_a_number_of_any_length(root):
+    long = "9" * 5000
+    files, _ = read_targets(write(root, "file,kind", f"a.png,{long}", "b.png,10", "c.png,10"), root)
+    assert files.classes == ("10", long)
+
+
+def test_what_a_table_is_taken_for_is_said(root, capsys):
+    table = write(root, "file,kind,Split", "a.png,x,train", "b.png,y,val", "c.png,y,train")
+    files, val = read_targets(table, root)
+    assert f"{table}: kind taken for classes" in capsys.readouterr().err
+    assert (len(files), len(val)) == (2, 1)
 
 
 def test_a_wrong_kind_names_the_value(root):
