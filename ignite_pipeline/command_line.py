@@ -84,6 +84,22 @@ def make_folder(path: Path, *, option: str) -> None:
         raise BadInput(f"{option} {path} cannot be written: {error.strerror or error}") from error
 
 
+def absolute_path(text: str) -> str:
+    """Return the absolute path of an option's file or folder: a run may be resumed from elsewhere."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a file or a folder, got ''")
+    return os.path.abspath(text)
+
+
+def require_outside(output: str | Path, data_root: str | Path) -> None:
+    """Raise `BadInput` if what is written would lie among the images, where each folder is a class."""
+    if Path(output).resolve().is_relative_to(Path(data_root).resolve()):
+        raise BadInput(
+            f"{output} would lie in --data-root {data_root}, where each folder is a class;"
+            " give another --output"
+        )
+
+
 def speaks() -> bool:
     """Return whether this is the first of several processes, which speaks for all, or the only one."""
     return os.environ.get("RANK", "0") == "0"

@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ignite_pipeline.errors import BadInput
 
 
 class TrainingMode:
@@ -128,3 +131,25 @@ def inference_mode_of(model: nn.Module, mode: str) -> Iterator[None]:
         buffers.restore()
         for module, training in before:
             module.training = training
+
+
+def require_batch_statistics(model: nn.Module, batch_size: int, *, replicas: int, parts: int) -> None:
+    """Raise `BadInput` if a model's batch norm would see batches of one, which have no deviation.
+
+    A batch is cut among ``replicas``, and each of their shares into micro-batches, ``parts`` of them.
+
+    >>> require_batch_statistics(nn.BatchNorm1d(3), 10, replicas=1, parts=4)
+    Traceback (most recent call last):
+    ...
+    ignite_pipeline.errors.BadInput: --batch-size 10 with --replicas 1 and --micro-batches 4 leaves single
+    samples, of which batch norm knows no deviation; give a larger batch, or fewer parts
+    """
+    share = batch_size // replicas
+    of_part = -(-share // min(parts, share)) if share else 0
+    least = share % of_part or of_part if of_part else 0
+    has_statistics = any(isinstance(module, _BatchNorm) for module in model.modules())
+    if has_statistics and least < 2:
+        raise BadInput(
+            f"--batch-size {batch_size} with --replicas {replicas} and --micro-batches {parts} leaves single"
+            " samples, of which batch norm knows no deviation; give a larger batch, or fewer parts"
+        )

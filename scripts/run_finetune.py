@@ -6,7 +6,6 @@ python scripts/run_finetune.py --data-root DIR --find-lr              # draw the
 """
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +20,16 @@ from torchvision.transforms import v2
 
 from handlers import EvaluateEachEpoch, LearningRate, StepMeans, UnfreezeAfter, WeightAverage
 from handlers.states import Stateful
+from ignite_pipeline.command_line import absolute_path, require_outside
 from ignite_pipeline.data.batch_transforms import Normalize
 from ignite_pipeline.data.class_balance import class_weights, sample_weights
 from ignite_pipeline.data.image_folder import CONTENTS, STORAGES, image_folder
 from ignite_pipeline.data.images import ImageSplits
+from ignite_pipeline.data.labelled_files import missing_classes
 from ignite_pipeline.data.sample_transforms import Transformed
 from ignite_pipeline.data.targets_csv import KINDS
 from ignite_pipeline.freezing import freeze_all_but
+from ignite_pipeline.model_modes import require_batch_statistics
 from ignite_pipeline.models.pretrained import (
     head_of,
     preprocessing_of,
@@ -55,11 +57,11 @@ def add_data_options(parser: Parser) -> None:
     add(
         "--data-root",
         metavar="DIR",
-        type=os.path.abspath,
+        type=absolute_path,
         required=True,
         help="a folder for each class, or train/ and val/ with these",
     )
-    add("--targets", metavar="CSV", type=os.path.abspath, help="a table of files and classes, for folders")
+    add("--targets", metavar="CSV", type=absolute_path, help="a table of files and classes, for folders")
     add("--kind", choices=("auto", *KINDS), default="auto", help="of --targets (default: %(default)s)")
     add(
         "--val-share",
@@ -128,7 +130,12 @@ def add_recipe_options(parser: Parser) -> None:
     )
     add("--mixup", type=number(float, least=0.001), metavar="ALPHA", help="mix pairs of images, 0.2 say")
     add("--cutmix", type=number(float, least=0.001), metavar="ALPHA", help="paste patches of others, 1.0 say")
-    add("--rand-augment", type=number(int, least=1, most=30), metavar="MAGNITUDE", help="of 30, for batches, 9 say")
+    add(
+        "--rand-augment",
+        type=number(int, least=1, most=30),
+        metavar="MAGNITUDE",
+        help="of 30, for batches, 9 say",
+    )
     add("--ema", type=number(float, above=0, below=1), metavar="DECAY", help="average the weights, 0.999 say")
     add("--patience", type=number(int, least=1), metavar="EPOCHS", help="stop after so many without a gain")
     add("--clip-norm", type=number(float, above=0), metavar="NORM", help="of all gradients, 1.0 say")
@@ -143,6 +150,7 @@ def add_recipe_options(parser: Parser) -> None:
 def load_data(run: Run) -> ImageSplits:
     """Return the images, of the size at which the model's preprocessing cuts out their middle."""
     options, preprocessing = run.options, preprocessing_of(run.options.model)
+    require_outside(options.resume or options.output or "runs", options.data_root)
     options.image_size = options.image_size or preprocessing.image_size
     require_image_size(options.model, options.image_size)
     images = image_folder(
@@ -215,6 +223,8 @@ def build_task(options: argparse.Namespace, data: ImageSplits) -> Task:
     if data.kind == "classes":
         weight = None
         if options.balance == "loss":
+            if missing := missing_classes(data.train.files):
+                raise BadInput(f"--balance loss: no image of {', '.join(missing)} to train on; add some")
             weight = class_weights(data.train.files.targets, len(data.classes))
         return Task(
             nn.CrossEntropyLoss(weight, label_smoothing=options.label_smoothing), "accuracy", Accuracy
@@ -267,6 +277,10 @@ def train(run: Run) -> None:
     loader = run.train_loader(train_data, batch_size=options.batch_size, weights=weights)
     weights_file = "none" if run.iteration else options.weights  # a checkpoint has its own
     model = pretrained_classifier(options.model, len(data.classes), weights=weights_file)
+    if options.freeze != "all":
+        require_batch_statistics(
+            model, options.batch_size, replicas=options.replicas, parts=options.micro_batches
+        )
     run.place(model, memory_format=torch.channels_last)
     freezes = options.freeze == "all" or options.freeze_epochs > 0
     frozen = freeze_all_but(model, head_of(options.model)) if freezes else []

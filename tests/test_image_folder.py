@@ -4,6 +4,8 @@ import math
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,52 @@ def names_of(split):
 
 def lightness(image):
     return np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L"), float)
+
+
+@pytest.mark.parametrize(
+    "names", [("Train", "Val"), ("training", "validation"), ("test", "val"), ("TRAIN", "dev")]
+)
+def test_folders_that_are_called_like_splits_are_no_classes(tmp_path, names):
+    for name in names:
+        (tmp_path / name / "bird").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "bird" / "1.png")
+    with pytest.raises(BadInput, match=r"look like splits, not classes; call them train and val"):
+        image_folder(tmp_path)
+
+
+AS_NOBODY = """
+import os, sys
+from ignite_pipeline.data.image_folder import image_folder
+if os.geteuid() == 0:  # who may read everything
+    os.seteuid(65534)
+image_folder(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("locked", [".", "inside"])
+def test_a_root_without_permission_is_named(tmp_path, locked):
+    (tmp_path / "inside").mkdir()
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(0o755)
+    (tmp_path / locked).chmod(0)
+    command = [sys.executable, "-c", AS_NOBODY, str(tmp_path / "inside")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (tmp_path / locked).chmod(0o755)
+    last = done.stderr.splitlines()[-1]
+    assert "BadInput" in last
+    assert f"{tmp_path}/inside: cannot be read as a folder (Permission denied)" in last
+
+
+def test_a_fifo_that_is_called_like_an_image_is_left_out(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(9):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    os.mkfifo(tmp_path / "a" / "waits.png")
+    data = image_folder(tmp_path, image_size=8)
+    assert len(data.train) + len(data.val) == 18
+    assert data.train.sha256()
+    assert f"{tmp_path}/a/waits.png: not a regular file, left out" in capsys.readouterr().err
 
 
 def test_a_photograph_looks_the_same_in_every_mode(tmp_path):

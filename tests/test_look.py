@@ -65,6 +65,29 @@ def files_of(groups, **flags):
     return [set(one["files"]) for one in groups if all(one[name] == flags[name] for name in flags)]
 
 
+def test_a_split_without_folders_of_classes_is_said(tmp_path, capsys):
+    for name in ("train/bird/1", "train/bird/2", "train/airplane/3", "test/4", "test/5"):
+        path = tmp_path / "photos" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((40, 40), 90).save(path)
+    os.mkfifo(tmp_path / "photos" / "train" / "bird" / "waits.jpg")
+    main(["--data-root", str(tmp_path / "photos"), "--output", str(tmp_path / "look")])
+    printed = capsys.readouterr().out
+    assert "2 images of test/ have no class" in printed
+    assert "not a regular file (1)" in printed
+
+
+def test_what_is_written_does_not_become_a_class(tmp_path, monkeypatch, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (9, 9)).save(tmp_path / name / "1.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["--data-root", "."])
+    assert "would lie in --data-root ., where each folder is a class" in capsys.readouterr().err
+    assert not (tmp_path / "look").exists()
+
+
 def test_nothing_is_made_up_about_different_images(tree, capsys):
     found = looked_at(tree)
     assert (found["same"], found["nearly_same"], found["unreadable"]) == ([], [], {})

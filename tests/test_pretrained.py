@@ -218,6 +218,31 @@ def test_weights_of_another_model_are_refused_with_an_example(change, message):
         load_weights(model, state, head=head_of("squeezenet1_1"), source="a.pt", name="squeezenet1_1")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensor: tensor.long(), "holds int64 where the model has floats"),
+        (lambda tensor: tensor.cfloat(), "holds complex64 where the model has floats"),
+        (lambda tensor: tensor * float("nan"), "holds values that are not finite"),
+        (lambda tensor: tensor.to_sparse(), "is quantized, sparse or without values"),
+        (lambda tensor: tensor.to("meta"), "is quantized, sparse or without values"),
+    ],
+)
+def test_weights_that_are_no_weights_are_refused_by_name(change, message):
+    state = trained_elsewhere().state_dict()
+    state["features.0.weight"] = change(state["features.0.weight"])
+    with pytest.raises(BadInput, match=rf"^the state dict: features\.0\.weight {message}"):
+        pretrained_classifier("squeezenet1_1", 2, weights=state)
+
+
+def test_a_file_that_holds_itself_is_refused(tmp_path):
+    itself = {"epoch": 3}
+    itself["model"] = itself
+    torch.save(itself, tmp_path / "weights.pt")
+    with pytest.raises(BadInput, match=r"weights\.pt: holds no state dict"):
+        read_state_dict(tmp_path / "weights.pt")
+
+
 def test_weights_of_another_architecture_are_refused():
     state = trained_elsewhere("resnet18").state_dict()
     with pytest.raises(BadInput, match="the state dict: weights of another model than squeezenet1_1"):

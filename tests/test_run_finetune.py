@@ -168,6 +168,27 @@ def test_the_search_for_a_rate_draws_its_curve_and_leaves_nothing_else(photograp
         (["--freeze", "all", "--freeze-epochs", "1"], "--freeze all trains the head alone to the end"),
         (["--layer-decay", "1.5"], "argument --layer-decay: must be a number above 0 and at most 1, got 1.5"),
         (["--targets", "{tmp}/nowhere.csv"], "{tmp}/nowhere.csv: cannot be read"),
+        (["--data-root", ""], "argument --data-root: must name a file or a folder, got ''"),
+        (
+            ["--data-root", "{tmp}", "--output", "{tmp}/run"],
+            "{tmp}/run would lie in --data-root {tmp}, where",
+        ),
+        (["--rand-augment", "31"], "must be a whole number at least 1 and at most 30, got 31"),
+        (["--mixup", "1e-300"], "must be a number at least 0.001, got 1e-300"),
+        (
+            ["--batch-size", "1"],
+            "--batch-size 1 with --replicas 1 and --micro-batches 1 leaves single samples",
+        ),
+        (["--micro-batches", "10"], "--batch-size 10 with --replicas 1 and --micro-batches 10 leaves single"),
+        (["--micro-batches", "4"], "--batch-size 10 with --replicas 1 and --micro-batches 4 leaves single"),
+        (
+            ["--replicas", "2", "--micro-batches", "5"],
+            "with --replicas 2 and --micro-batches 5 leaves single",
+        ),
+        (
+            ["--image-size", "200000", "--weights", "none"],
+            " do not fit into memory; give a smaller --image-size",
+        ),
         (
             ["--targets", "{tmp}/sizes.csv", "--label-smoothing", "0.1"],
             "--label-smoothing must be 0: {tmp}/sizes.csv holds numbers",

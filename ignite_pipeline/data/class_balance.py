@@ -27,5 +27,6 @@ def class_weights(targets: Tensor, num_classes: int) -> Tensor:
     """
     counts = torch.bincount(targets, minlength=num_classes)
     if not counts.all():
-        raise BadInput(f"class {int(counts.argmin())} has no sample: it has no weight in a balanced loss")
+        missing = int(counts.argmin())
+        raise BadInput(f"class {missing} has no sample to train on, and so no weight in a balanced loss")
     return len(targets) / (num_classes * counts.float())

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from ignite_pipeline.command_line import say
-from ignite_pipeline.data.images import ImageSplits
+from ignite_pipeline.data.images import ImageSplits, entries
 from ignite_pipeline.data.labelled_files import (
     LabelledFiles,
     class_folders,
@@ -53,6 +53,9 @@ def image_folder(
     if storage == "memory" and image_size is None:
         raise BadInput("storage='memory' needs an image_size: images of one size")
     train, val = _found(root, targets, kind, val_share)
+    if image_size is not None and 3 * image_size**2 > available_memory_bytes() / 8:
+        what = f"8 images of {image_size}x{image_size}"
+        raise BadInput(f"{what} do not fit into memory; give a smaller --image-size")
     keep = storage == "memory"
     if storage == "auto" and image_size is not None:
         keep = _fits(StoredImages(train, image_size=image_size), len(train) + len(val), image_size)
@@ -71,8 +74,7 @@ def image_folder(
 def _found(
     root: Path, targets: str | Path | None, kind: str, val_share: float
 ) -> tuple[LabelledFiles, LabelledFiles]:
-    if not root.is_dir():
-        raise BadInput(f"{root}: no such folder; give one with a folder for each class")
+    entries(root)  # raises what is wrong with it
     if targets is not None:
         files, val = read_targets(targets, root, kind=kind)
         return split_by_name(files, val_share) if val is None else (files, val)

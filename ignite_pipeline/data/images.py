@@ -127,7 +127,7 @@ def entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except FileNotFoundError as error:
-        raise BadInput(f"{folder}: no such folder") from error
+        raise BadInput(f"{folder}: no such folder; give one that holds images") from error
     except OSError as error:
         raise BadInput(f"{folder}: cannot be read as a folder ({error.strerror})") from error
 

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from ignite_pipeline.command_line import say
 from ignite_pipeline.data.images import entries
 from ignite_pipeline.errors import BadInput
 
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
+_WORDS_FOR_SPLITS = {"train", "training", "trainset", *VALIDATION_NAMES, "testing", "testset", "dev", "eval"}
 _SAMPLED_FILES = 256
 
 
@@ -117,14 +119,22 @@ def _unreadable(path: str, error: OSError) -> BadInput:
 
 def find_split(root: Path) -> tuple[Path, Path] | None:
     """Return the folders of training and validation in ``root``; None where its folders are classes."""
-    if not (root / "train").is_dir():
+    if not os.path.isdir(root / "train"):
+        require_no_splits(root)
         return None
-    val = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
+    val = next((root / name for name in VALIDATION_NAMES if os.path.isdir(root / name)), None)
     if val is None:
         raise BadInput(
             f"{root}: has train/, but neither val/ nor test/; add one, or give {root / 'train'} to split it"
         )
     return root / "train", val
+
+
+def require_no_splits(root: Path) -> None:
+    """Raise `BadInput` if the folders of ``root`` are called like splits, and would pass for classes."""
+    names = sorted(path.name for path in entries(root) if path.is_dir() and not path.name.startswith("."))
+    if len(names) > 1 and {name.casefold() for name in names} <= _WORDS_FOR_SPLITS:
+        raise BadInput(f"{root}: {', '.join(names)} look like splits, not classes; call them train and val")
 
 
 def class_folders(root: Path, classes: Sequence[str] | None = None) -> LabelledFiles:
@@ -167,7 +177,10 @@ def _images_below(root: Path, folder: str) -> Iterator[str]:
                 if entry.is_dir():
                     yield from _images_below(root, name)
                 elif entry.name.lower().endswith(IMG_EXTENSIONS):
-                    yield name
+                    if not entry.is_file() and os.path.exists(entry.path):  # to open a FIFO may take for ever
+                        say(f"{entry.path}: not a regular file, left out")
+                    else:
+                        yield name
     except OSError as error:
         raise BadInput(f"{root / folder}: cannot be read as a folder ({error.strerror})") from error
 

@@ -73,6 +73,7 @@ class PositionKeyed(Dataset[Any]):
         self._at_work: Tensor | None = None
         self._reason = torch.empty(0, dtype=torch.uint8)
         self._worker_id = 0
+        self._last_error: Exception | None = None
 
     @property
     def draws(self) -> bool:
@@ -127,7 +128,10 @@ class PositionKeyed(Dataset[Any]):
                 found = [self._sample(key.epoch, index) for index in key.indices]
             samples = [sample for sample in found if sample is not _NONE]
             if not samples:
-                raise UnreadableSample(f"none of samples {key.indices} of the data set could be read")
+                first, last = key.indices[0], key.indices[-1]
+                raise UnreadableSample(
+                    f"none of samples {first} to {last} of the data set could be read: {self._last_error}"
+                )
             return self._collated(samples, key)
         self._note(key.indices[0])
         try:
@@ -156,7 +160,7 @@ class PositionKeyed(Dataset[Any]):
                 attempt += 1
                 if self._bad is None or attempt == _ATTEMPTS:
                     raise _bad_sample(f"sample {index}", error) from error
-                self._bad[index] = 1
+                self._bad[index], self._last_error = 1, error
                 if self._leaves_out:
                     return _NONE
                 index = position_seed(self.seed, REPLACE_STREAM, epoch, position, attempt) % len(self._bad)

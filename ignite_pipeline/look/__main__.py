@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from handlers.files import write_whole
-from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder, require_outside
 from ignite_pipeline.data.targets_csv import KINDS
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.look.findings import findings
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         output = Path(options.output or Path("look", root.resolve().name or "images"))
         if root.resolve().is_relative_to(output.resolve()):
             raise BadInput(f"--output {output} holds the images; give another folder")
+        require_outside(output, root)
         files = find_files(root, targets=options.targets, kind=options.kind, besides=output)
         make_folder(output, option="--output")
         keep_freed_memory()

@@ -122,6 +122,14 @@ def _classes(files: FoundFiles) -> Iterator[Finding]:
             without = [name for name in counts if not counts[name][split]]
             if without:
                 yield Finding(f"{_classes_of(without)} without an image in {split}", "add some", without)
+        unlabelled = Counter(
+            split for split, label in zip(files.splits, files.labels, strict=True) if not label
+        )
+        for split, count in unlabelled.items():
+            if files.kind == "classes":
+                yield Finding(
+                    f"{count:,} images of {split}/ have no class", "move them to folders of classes"
+                )
     elif "train" in files.splits and len(set(files.splits)) == 1:
         yield Finding("there are images to train on, and none to validate", "put some aside in val/")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ignite_pipeline.data.images import entries
-from ignite_pipeline.data.labelled_files import VALIDATION_NAMES, LabelledFiles
+from ignite_pipeline.data.labelled_files import VALIDATION_NAMES, LabelledFiles, require_no_splits
 from ignite_pipeline.data.targets_csv import read_targets
 from ignite_pipeline.errors import BadInput
 
@@ -44,7 +44,7 @@ class FoundFiles:
         label = self.labels[index]
         if self.kind == "labels":
             return tuple(label.split("|")) if label else ()
-        return (label,) if self.classes else ()
+        return (label,) if self.classes and label else ()
 
 
 def find_files(
@@ -67,7 +67,7 @@ def find_files(
         return _in_table(root, targets, kind, besides)
     found: list[tuple[str, str, str]] = []
     classes: set[str] = set()
-    for folder, split, side in _parts_of(there):
+    for folder, split, side in _parts_of(root, there):
         below = list(_images_below(root / folder, "", skipped, besides))
         grouped = any("/" in name for name in below)
         if folder or side or grouped:
@@ -93,13 +93,14 @@ def find_files(
     return FoundFiles(root, names, splits, labels, in_order, skipped=skipped)
 
 
-def _parts_of(there: set[str]) -> list[tuple[str, str, str]]:
+def _parts_of(root: Path, there: set[str]) -> list[tuple[str, str, str]]:
     """Return the folders to look into, with the split and the side (A or B) that each of them is."""
     if "train" in there:
         return [(name, name, "") for name in _SPLIT_NAMES if name in there]
     if "trainA" in there:
         matches = [match for name in sorted(there) if (match := _SIDE_OF_PAIRS.fullmatch(name))]
         return [(match[0], match[1], match[2]) for match in matches]
+    require_no_splits(root)
     return [("", "", "")]
 
 

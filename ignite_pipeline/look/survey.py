@@ -150,6 +150,8 @@ def _worth_threads(files: FoundFiles) -> bool:
     """Return whether the images are large, as far as the headers of a few tell."""
     pixels = []
     for name in files.names[:: max(1, len(files) // 16)]:
+        if not os.path.isfile(files.root / name):  # to open a FIFO may take for ever
+            continue
         try:
             with Image.open(files.root / name) as image:
                 pixels.append(image.width * image.height)

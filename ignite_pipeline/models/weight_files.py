@@ -14,6 +14,7 @@ from ignite_pipeline.errors import BadInput
 
 _PLACES = ("state_dict", "model", "model_state_dict", "objects")
 _PREFIXES = ("module.", "_orig_mod.")
+_DEEPEST = 4
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -32,13 +33,15 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     content = _read(path)
-    while isinstance(content, dict) and not _is_state_dict(content):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, dict) or _is_state_dict(content):
+            break
         place = next((place for place in _PLACES if isinstance(content.get(place), dict)), None)
         if place is None:
             names = ", ".join(map(str, list(content)[:5])) or "nothing"
             raise BadInput(f"{path}: holds no state dict, but {names}; save model.state_dict()")
         content = content[place]
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not _is_state_dict(content):
         raise BadInput(
             f"{path}: holds no state dict, but a {type(content).__name__}; save model.state_dict()"
         )
@@ -123,6 +126,9 @@ def load_weights(
         shape, instead = tuple(entries[wrong[0]].shape), tuple(own[wrong[0]].shape)
         example = f"such as {wrong[0]}: {shape} instead of {instead}"
         raise _of_another_model(source, name, f"{len(wrong)} entries have another shape, {example}")
+    for entry, tensor in entries.items():
+        if entry in own and (why := _unusable(tensor, own[entry])):
+            raise BadInput(f"{source}: {entry} {why}")
     try:
         missing, unknown = model.load_state_dict(_Versioned(entries, versions), strict=False)
     except (RuntimeError, ValueError) as error:  # found by a module that has translated names
@@ -131,6 +137,17 @@ def load_weights(
     differences = [f"{len(names)} entries {what}, such as {names[0]}" for names, what in found if names]
     if differences:
         raise _of_another_model(source, name, "; ".join(differences))
+
+
+def _unusable(tensor: Tensor, own: Tensor) -> str | None:
+    """Return why a tensor of a file cannot stand in for one of the model, if it cannot."""
+    if tensor.is_meta or tensor.is_sparse or tensor.is_quantized:
+        return "is quantized, sparse or without values; save the weights as dense floats"
+    if own.is_floating_point() and not tensor.is_floating_point():
+        return f"holds {str(tensor.dtype).removeprefix('torch.')} where the model has floats"
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        return "holds values that are not finite: that training had diverged"
+    return None
 
 
 def _new_name(name: str) -> str:

@@ -14,15 +14,20 @@ from ignite_pipeline.run.out_of_memory import advice, is_out_of_memory
 
 
 @contextmanager
-def correctable(trainer: Engine, compute: Compute, *, batch_size: int, directory: Path) -> Iterator[None]:
-    """Raise `BadInput`, with what to do, where samples cannot be read or the device's memory is too small."""
+def correctable(
+    trainer: Engine, compute: Compute, *, batch_size: int, directory: Path, skips: bool = False
+) -> Iterator[None]:
+    """Raise `BadInput`, with what to do, where samples cannot be read or the device's memory is too small.
+
+    ``skips`` says that samples that cannot be read are skipped: all of a batch could not.
+    """
     trainer.logger.addFilter(_is_no_echo)  # evaluators have the same logger
     try:
         yield
     except UnreadableSample as error:
         words = str(error).strip().splitlines()[-1]  # above it, a worker's has the traceback
         reason = words.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
-        raise BadInput(f"{reason}; fix it, or --on-bad-sample skip") from error
+        raise BadInput(f"{reason}; fix it" + ("" if skips else ", or --on-bad-sample skip")) from error
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

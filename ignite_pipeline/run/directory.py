@@ -247,6 +247,10 @@ def _require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     for name in ("train", "val", "sha256"):
         if before.get(name) != now.get(name):
+            if name == "sha256":
+                return (
+                    "names, sizes, targets or contents: put back what the run began with, or begin a new one"
+                )
             return f"{name} was {before.get(name)} and is {now.get(name)}"
     return None
 

@@ -378,7 +378,13 @@ class Run:
         )
         with self._several.together(trainer), stop.attach(trainer):  # around all that writes down how it went
             size = loader.batch_sampler.batch_size
-            in_one_line = correctable(trainer, self.compute, batch_size=size, directory=self.directory)
+            in_one_line = correctable(
+                trainer,
+                self.compute,
+                batch_size=size,
+                directory=self.directory,
+                skips=self.options.on_bad_sample == "skip",
+            )
             with in_one_line, closing(unsaved), record, board, stop.interrupting():
                 if trainer.state.iteration < iterations:
                     run_until(iterations, trainer, loader)
