@@ -32,7 +32,7 @@ def test_nothing_is_said_of_nothing():
     assert times.quantile("fetch", 0.5) is None
     assert times.speedup_without("fetch") is None
     assert times.share("fetch") == 0
-    assert times.verdict() == "too few iterations to say"
+    assert times.phases() == []
 
 
 def test_a_part_that_takes_no_time_has_quantile_zero():
@@ -44,6 +44,7 @@ def test_memory_does_not_grow_with_the_run():
     for _ in range(1_000_000):
         long.add((0.1, 0.2, 0.3))
     assert short.share("fetch") == pytest.approx(long.share("fetch"))
+    long.share("fetch")
     assert abs(len(pickle.dumps(long)) - len(pickle.dumps(short))) < 100
 
 
