@@ -52,8 +52,8 @@ def main() -> None:
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "pytorch-ignite"))
     head = (
-        f"# Benchmarks\n\nWritten by `make bench`, Python {platform.python_version()}, {packages}. Medians (least"
-        " to largest) of runs in turn, unless said otherwise; ratios are of pairs.\n"
+        f"# Benchmarks\n\nWritten by `make bench`, Python {platform.python_version()}, {packages}. Medians"
+        " (least to largest) of runs in turn, unless said otherwise; ratios are of pairs.\n"
     )
     path = HERE.parent / "BENCHMARKS.md"
     parts = path.read_text().split("\n## ")[1:] if path.exists() else []
@@ -75,9 +75,10 @@ def section(title: str, name: str) -> str:
     start = time.perf_counter()
     command = [sys.executable, str(HERE / name)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
-    took = f"{time.strftime('%Y-%m-%d')}, {time.perf_counter() - start:.0f} s, {processor()}, {os.cpu_count()} cores"
+    took = f"{time.strftime('%Y-%m-%d')}, {time.perf_counter() - start:.0f} s"
+    machine = f"{processor()}, {os.cpu_count()} cores"
     status = f"\n\n(it ended with status {done.returncode})" if done.returncode else ""
-    return f"{title}\n\n`python benchmarks/{name}`, {took}\n\n{done.stdout.strip()}{status}"
+    return f"{title}\n\n`python benchmarks/{name}`, {took}, {machine}\n\n{done.stdout.strip()}{status}"
 
 
 if __name__ == "__main__":

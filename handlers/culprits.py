@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from handlers.diagnosis import LARGE_SHARE, diagnose, largest_handler
+from handlers.diagnosis import LARGE_SHARE, diagnose, largest_handler, slow_phases
 from handlers.findings import Finding
 from handlers.handler_times import HandlerTime, HandlerTimes
 from handlers.step_parts import StepParts
@@ -46,7 +46,8 @@ class Culprits:
             loading=self.loading(),
         )
         straggler = [] if self.straggler is None else [self.straggler]
-        return straggler + found + [finding for watcher in self.watchers for finding in watcher.findings()]
+        watched = [finding for watcher in self.watchers for finding in watcher.findings()]
+        return [*straggler, *found, *slow_phases(times.phases(), seconds), *watched]
 
     def describe(self, seconds: Mapping[str, float], host_s: float) -> dict[str, Any]:
         """Return the seconds of handlers, the largest first, and of the parts of the steps looked into."""

@@ -1,6 +1,7 @@
 """What a run is bound by, and who it is that takes the time."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from handlers.findings import Finding
 from handlers.handler_times import HandlerTime
@@ -8,6 +9,7 @@ from handlers.handler_times import HandlerTime
 LARGE_SHARE = 0.15
 _ENOUGH_ITERATIONS = 20
 _NEARLY_ALL = 0.9
+_SLOW_PHASE_SHARE = 0.05
 _KINDS = {
     "fetch": "data-bound",
     "handlers": "handler-bound",
@@ -68,6 +70,26 @@ def diagnose(
             found.append(_finding("compute-bound", computing, culprit, of_part))
         else:
             found.append(_finding("balanced"))
+    return found
+
+
+def slow_phases(phases: Sequence[Mapping[str, Any]], seconds: Mapping[str, float]) -> list[Finding]:
+    """Return what phases cost beside the steady state, from 5 % of the run on; see `IterationTimes.phases`.
+
+    >>> slow = {"iterations": [1, 99], "steady": False, "iteration_s": {"fetch": 0.3, "compute": 0.1}}
+    >>> usual = {"iterations": [100, 900], "steady": True, "iteration_s": {"fetch": 0.0, "compute": 0.1}}
+    >>> print(*slow_phases([{**slow, "extra_s": 30.0}, {**usual, "extra_s": 0.0}], {"compute": 150.0}))
+    slow phase: iterations 1 to 99 took 30 s more than as many others, for fetch
+    """
+    usual: Mapping[str, float] = next((phase["iteration_s"] for phase in phases if phase["steady"]), {})
+    found = []
+    for phase in phases:
+        share = phase["extra_s"] / (sum(seconds.values()) or 1.0)
+        if share > _SLOW_PHASE_SHARE:
+            more = {part: value - usual[part] for part, value in phase["iteration_s"].items()}
+            part, (first, last) = max(more, key=more.__getitem__), phase["iterations"]
+            took = f"iterations {first} to {last} took {phase['extra_s']:.2g} s more than as many others"
+            found.append(Finding("slow phase", share, part, f"slow phase: {took}, for {part}"))
     return found
 
 

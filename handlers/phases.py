@@ -91,7 +91,9 @@ def _change(values: Values, least: int, level: float) -> tuple[float, int]:
     variance = float(residuals.var())
     if not variance:
         return np.inf, place
-    long_run = max(_long_run_variance(residuals, size) for size in _SIZES if count >= _LEAST_MEANS * size)
+    long_run = max(
+        _long_run_variance(residuals, size) for size in _SIZES if size == 1 or count >= _LEAST_MEANS * size
+    )
     independent = count * variance / long_run
     critical = _CRITICAL * (1 + _CRITICAL_WITH_FEW / independent)
     return float(between[best]) / long_run / critical, place

@@ -287,6 +287,7 @@ class FetchComputeTimer:
             "diagnosis": str(findings[0]),
             "findings": [vars(finding) for finding in findings],
             **self.culprits.describe(seconds, self._host["handlers"]),
+            "phases": self.times.phases(),
             "ceiling_speedup": ceiling and ceiling[0],
             "ceiling_speedup_95": ceiling and list(ceiling[1:]),
             **({"processes": self.processes} if self.processes else {}),

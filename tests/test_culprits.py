@@ -151,6 +151,49 @@ def test_an_engine_without_data_has_a_verdict(clock, trainer):
     assert named(timer)[2] == pytest.approx(5 / 15, abs=0.01)
 
 
+def test_a_slow_first_epoch_of_ten_is_said_beside_the_verdict_of_the_others(clock, trainer):
+    class Cold(Loader):
+        epoch = 0
+
+        def __iter__(self):
+            self.epoch += 1
+            for number in range(LENGTH):
+                self.clock.spend(0.2 if self.epoch == 1 else FETCH_S)
+                yield number
+
+    timer = FetchComputeTimer(clock=clock).attach(trainer)
+    trainer.run(Cold(clock), max_epochs=10)
+    verdict, slow = timer.findings()
+    assert verdict.kind == "compute-bound"
+    assert slow.words == "slow phase: iterations 1 to 100 took 20 s more than as many others, for fetch"
+    assert timer.summary()["ceiling_speedup"] == pytest.approx((FETCH_S + STEP_S) / STEP_S)
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 5.0], ids=["drift", "pauses"])
+def test_drift_and_pauses_change_no_verdict(clock, slow_s):
+    def step(engine, batch):
+        drifted = 1 + engine.state.iteration / 1000
+        clock.spend(STEP_S if slow_s else STEP_S * drifted)
+        clock.spend(slow_s if engine.state.iteration in (300, 700) else 0.0)
+
+    trainer = Engine(step)
+    timer = FetchComputeTimer(clock=clock).attach(trainer)
+    trainer.run(Loader(clock), max_epochs=10)
+    assert [finding.kind for finding in timer.findings()] == ["compute-bound"]
+
+
+def test_stalls_every_fiftieth_batch_are_waiting_for_data(clock, trainer):
+    def batches():
+        for number in range(1000):
+            clock.spend(0.5 if number % 50 == 49 else 0.0)
+            yield number
+
+    timer = FetchComputeTimer(clock=clock).attach(trainer)
+    trainer.run(batches(), max_epochs=1, epoch_length=1000)
+    assert timer.verdict() == "data-bound"
+    assert timer.findings()[0].share == pytest.approx(0.5, abs=0.01)
+
+
 class StepEvents(EventEnum):
     FORWARD_DONE = "forward_done"
 

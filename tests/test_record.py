@@ -65,7 +65,7 @@ def test_the_summary_says_what_came_of_the_run(tmp_path):
     assert set(found["timing"]) == {
         *("fetch_s", "transfer_s", "compute_s", "handlers_s", "others_s"),
         *("evaluate_s", "checkpoint_s", "first_batch_s", "wall_s"),
-        *("verdict", "diagnosis", "findings", "handlers", "step"),
+        *("verdict", "diagnosis", "findings", "handlers", "step", "phases"),
         *("ceiling_speedup", "ceiling_speedup_95", "median_s", "p95_s"),
     }
 
