@@ -92,6 +92,12 @@ CASES = {
         2 / 3,
         workers=lambda clock: Workers(clock, lambda index: 0.42 if index % 20 == 10 else 0.0, 1),
     ),
+    "prefetch that hides all of it": Case(
+        "compute-bound", 0, workers=lambda clock: Workers(clock, lambda index: 0.015, 2)
+    ),
+    "prefetch that hides half of it": Case(
+        "data-bound", 5 / 15, workers=lambda clock: Workers(clock, lambda index: 0.015, 1)
+    ),
     "balanced": Case("balanced", 1.0 / 12.0, collate=0.4, handler=1.0),
     "too short to say": Case("too few iterations to say", 0, epochs=0),
 }
