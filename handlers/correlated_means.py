@@ -1,59 +1,52 @@
-"""The interval of a mean of times that depend on each other, as those of iterations do."""
-
-import math
+"""How well a mean is known when neighbouring times are alike."""
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-Values = npt.NDArray[np.float64]
-_BATCHES = (32, 16, 8)
-_NORMAL_975, _NORMAL_95 = 1.959964, 1.644854
-_LARGEST_CORRELATION = 0.8
+# 0.975 quantiles of Student's t with 1, 2, … 16 degrees of freedom.
+_STUDENT_T = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306),
+    *(2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120),
+)
+_FEWEST_WAVES, _MOST_WAVES = 6, len(_STUDENT_T)
 
 
-def ratio_interval(numerators: Values, denominators: Values) -> tuple[float, float, float]:
-    """Return the ratio of two sums, and a 95 % interval around it, from consecutive values ``(n,)`` of both.
+def ratio_interval(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Return the ratio of two sums over the blocks of a run, and its 95 % interval, for correlated blocks.
 
-    The values are gathered in 32 consecutive batches, or 16 or 8 if neighbours are still correlated
-    (one-sided test at 5 %); the interval is that of the batches' means with Student's t (batch means;
-    Schmeiser 1982), widened by what correlation is left (Skart; Tafazzoli, Wilson, Lada and Steiger 2011).
-    The ratio is linearised around its value.
+    Both are of shape ``(blocks,)``, sums over consecutive blocks of about equally many iterations, with a
+    denominator whose sum is positive. The interval is that of a ratio of means (the delta method). The
+    variance is the power of the slowest waves in the blocks' residuals, the cosines of `_waves`, whose
+    number is the degrees of freedom of Student's t (Lazarus, Lewis, Stock & Watson, 2018, "HAR inference:
+    recommendations for practice"). Slow phases show in them. Bursts every *k*-th iteration are quicker
+    and do not, where they would make means of batches unlike by how many of them each happens to hold.
 
-    Fewer than 16 values are taken to be independent. Raises ``ValueError`` for fewer than 8.
+    ValueError: below two blocks nothing is known.
 
-    >>> ratio_interval(np.full(100, 3.0), np.full(100, 2.0))
-    (1.5, 1.5, 1.5)
+    >>> ratio, low, high = ratio_interval(np.array([2.0, 3.0] * 50), np.ones(100))
+    >>> ratio, low <= ratio <= high
+    (2.5, True)
     """
-    if len(numerators) < _BATCHES[-1]:
-        raise ValueError(f"needs {_BATCHES[-1]} values, got {len(numerators)}")
-    ratio = float(numerators.sum() / denominators.sum())
-    residuals = (numerators - ratio * denominators) / denominators.mean()
-    means, correlation = residuals, 0.0
-    for batches in _BATCHES:
-        size = len(residuals) // batches
-        if size > 1:
-            means = residuals[len(residuals) - batches * size :].reshape(batches, size).mean(1)
-            correlation = _lag_one(means)
-            if correlation <= _NORMAL_95 / math.sqrt(batches):
-                break
-    correlation = min(max(correlation, 0.0), _LARGEST_CORRELATION)
-    variance = float(means.var(ddof=1)) / len(means) * (1 + correlation) / (1 - correlation)
-    half = _student_975(len(means) - 1) * math.sqrt(variance)
-    return ratio, ratio - half, ratio + half
+    if len(numerator) < 2:
+        raise ValueError(f"numerator must have at least 2 blocks, got {len(numerator)}")
+    ratio = numerator.sum() / denominator.sum()
+    powers = _waves(numerator - ratio * denominator)
+    margin = _STUDENT_T[len(powers) - 1] * (len(numerator) * powers.mean()) ** 0.5 / denominator.sum()
+    return float(ratio), float(ratio - margin), float(ratio + margin)
 
 
-def _lag_one(values: Values) -> float:
-    around = values - values.mean()
-    square = float(around @ around)
-    return float(around[1:] @ around[:-1]) / square if square else 0.0
+def _waves(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the power of the slowest cosines of half a wave, one wave, … in the residuals.
 
-
-def _student_975(freedom: int) -> float:
-    """Return the 97.5 % quantile of Student's t (Abramowitz and Stegun 26.7.5), within 0.1 % from 7 on."""
-    z = _NORMAL_975
-    return (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
+    A wave that is quicker than the phases of the run has less power than the mean needs: of 16 at first
+    (fewer in a short run), the upper half is left out while the lower half has more power.
+    """
+    n = len(residuals)
+    count = min(max(1, n // 4), _MOST_WAVES)
+    waves = np.cos(np.pi / n * np.outer(np.arange(1, count + 1), np.arange(n) + 0.5))
+    powers = 2.0 / n * (waves @ residuals) ** 2
+    while count > _FEWEST_WAVES and powers[: count // 2].mean() > powers[count // 2 : count].mean():
+        count = max(_FEWEST_WAVES, count // 2)
+    return np.asarray(powers[:count])

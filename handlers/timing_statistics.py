@@ -12,7 +12,6 @@ from handlers.phases import Phase, phases, steady
 _CHUNK = 256
 # Bins of the histogram are 2 % wide, from 0.1 µs to 10,000 s.
 _SHORTEST_S, _RATIO, _BINS = 1e-7, 1.02, 1280
-_LEAST_FOR_INTERVAL = 8
 
 
 class IterationTimes:
@@ -99,10 +98,10 @@ class IterationTimes:
     def speedup_without(self, part: str) -> tuple[float, float, float] | None:
         """Return how much faster all would be if the part took no time, and a 95 % interval around it.
 
-        See `ratio_interval`. None before the eighth iteration, or if the part is all there is.
+        See `ratio_interval`. None before the second iteration, or if the part is all there is.
         """
         rest = np.array([name != part for name in self.parts], dtype=float)
-        if self.count < _LEAST_FOR_INTERVAL:
+        if self.count < 2:
             return None
         rows = self._steady()
         if (busy := rows @ rest).sum() <= 0:
