@@ -121,7 +121,7 @@ def test_a_directory_that_cannot_be_resumed_is_named(undisturbed, image_tree, tm
         config = json.loads((run / "config.json").read_text())
         config["dataset"]["sha256"] = "before"
         (run / "config.json").write_text(json.dumps(config))
-        message = "run: the data has changed, sha256 was before and is"
+        message = "run: the data has changed, its sha256 is another"
     if what == "another task":
         (run / "config.json").write_text('{"task": "pix2pix"}')
         message = "run: config.json is not that of a cifar2 run"

@@ -249,7 +249,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None
         if before.get(name) != now.get(name):
             if name == "sha256":
                 return (
-                    "names, sizes, targets or contents: put back what the run began with, or begin a new one"
+                    "its sha256 is another: put back the files that the run began with, or begin a new one"
                 )
             return f"{name} was {before.get(name)} and is {now.get(name)}"
     return None
