@@ -84,16 +84,26 @@ def make_folder(path: Path, *, option: str) -> None:
         raise BadInput(f"{option} {path} cannot be written: {error.strerror or error}") from error
 
 
-def absolute_path(text: str) -> str:
-    """Return the absolute path of an option's file or folder: a run may be resumed from elsewhere."""
+def named_path(text: str) -> str:
+    """Return the path of an option's file or folder: an empty one would be the folder that one is in."""
     if not text:
         raise argparse.ArgumentTypeError("must name a file or a folder, got ''")
-    return os.path.abspath(text)
+    return text
+
+
+def absolute_path(text: str) -> str:
+    """Return the absolute path of an option's file or folder: a run may be resumed from elsewhere."""
+    return os.path.abspath(named_path(text))
+
+
+def is_inside(path: str | Path, folder: str | Path) -> bool:
+    """Return whether a path, which need not be there, is a folder or lies below it."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def require_outside(output: str | Path, data_root: str | Path) -> None:
     """Raise `BadInput` if what is written would lie among the images, where each folder is a class."""
-    if Path(output).resolve().is_relative_to(Path(data_root).resolve()):
+    if is_inside(output, data_root):
         raise BadInput(
             f"{output} would lie in --data-root {data_root}, where each folder is a class;"
             " give another --output"

@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 
 from handlers import EvaluateEachEpoch, LearningRate, StepMeans, UnfreezeAfter, WeightAverage
 from handlers.states import Stateful
-from ignite_pipeline.command_line import absolute_path, require_outside
+from ignite_pipeline.command_line import absolute_path, named_path, require_outside
 from ignite_pipeline.data.batch_transforms import Normalize
 from ignite_pipeline.data.class_balance import class_weights, sample_weights
 from ignite_pipeline.data.image_folder import CONTENTS, STORAGES, image_folder
@@ -86,6 +86,7 @@ def add_model_options(parser: Parser) -> None:
     add("--model", default="resnet18", metavar="NAME", help="of torchvision.models (default: %(default)s)")
     add(
         "--weights",
+        type=named_path,
         default="default",
         metavar="{default,none,FILE}",
         help="torchvision's, random ones, or those of a state dict or a checkpoint (default: %(default)s)",
@@ -150,7 +151,7 @@ def add_recipe_options(parser: Parser) -> None:
 def load_data(run: Run) -> ImageSplits:
     """Return the images, of the size at which the model's preprocessing cuts out their middle."""
     options, preprocessing = run.options, preprocessing_of(run.options.model)
-    require_outside(options.resume or options.output or "runs", options.data_root)
+    require_outside(options.resume or options.output or "runs/finetune", options.data_root)
     options.image_size = options.image_size or preprocessing.image_size
     require_image_size(options.model, options.image_size)
     images = image_folder(

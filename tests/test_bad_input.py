@@ -18,6 +18,8 @@ from runs import SMALL
         (["--classes", "airplane"], "classes must name at least two, got airplane"),
         (["--data-root", "{tmp}/damaged"], "{tmp}/damaged/train/bird/001.png: not a readable image"),
         (["--output", "{tmp}/file/run"], "--output {tmp}/file/run cannot be written: Not a directory"),
+        (["--output", ""], "argument --output: must name a file or a folder, got ''"),
+        (["--resume", ""], "argument --resume: must name a file or a folder, got ''"),
         (["--output", "{tmp}/taken"], "{tmp}/taken already holds a run"),
         (["--batch-size", "1000"], "batch_size=1000 is more than the 64 samples"),
         (["--device", "cuda:99"], "--device cuda:99 is not there"),
@@ -121,7 +123,7 @@ def test_a_directory_that_cannot_be_resumed_is_named(undisturbed, image_tree, tm
         config = json.loads((run / "config.json").read_text())
         config["dataset"]["sha256"] = "before"
         (run / "config.json").write_text(json.dumps(config))
-        message = "run: the data has changed, its sha256 is another"
+        message = "run: the data has changed, names, sizes, targets or contents (sha256) are others; put back"
     if what == "another task":
         (run / "config.json").write_text('{"task": "pix2pix"}')
         message = "run: config.json is not that of a cifar2 run"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ignite_pipeline.data.class_balance import class_weights, sample_weights
 from ignite_pipeline.data.image_folder import image_folder
@@ -19,6 +20,7 @@ from ignite_pipeline.data.images import UnreadableImage
 from ignite_pipeline.data.labelled_files import class_folders, split_by_name
 from ignite_pipeline.data.loading import endless_loader
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.look.found_files import find_files
 
 from photographs import WRITERS
 
@@ -55,24 +57,47 @@ def test_folders_that_are_called_like_splits_are_no_classes(tmp_path, names):
 AS_NOBODY = """
 import os, sys
 from ignite_pipeline.data.image_folder import image_folder
+from ignite_pipeline.look.found_files import find_files
 if os.geteuid() == 0:  # who may read everything
     os.seteuid(65534)
-image_folder(sys.argv[1])
+for find in (image_folder, find_files):
+    try:
+        find(sys.argv[1])
+    except Exception as error:
+        print(type(error).__name__, error)
 """
 
 
-@pytest.mark.parametrize("locked", [".", "inside"])
-def test_a_root_without_permission_is_named(tmp_path, locked):
-    (tmp_path / "inside").mkdir()
+@pytest.mark.parametrize(
+    ("locked", "mode", "named"),
+    [(".", 0, "photos"), ("photos", 0, "photos"), ("photos", 0o444, "photos/a"), ("photos/a", 0, "photos/a")],
+)
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, locked, mode, named):
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
     for folder in (tmp_path, *tmp_path.parents[:-2]):
         folder.chmod(0o755)
-    (tmp_path / locked).chmod(0)
-    command = [sys.executable, "-c", AS_NOBODY, str(tmp_path / "inside")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (tmp_path / locked).chmod(mode)
+    command = [sys.executable, "-c", AS_NOBODY, str(tmp_path / "photos")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     (tmp_path / locked).chmod(0o755)
-    last = done.stderr.splitlines()[-1]
-    assert "BadInput" in last
-    assert f"{tmp_path}/inside: cannot be read as a folder (Permission denied)" in last
+    training, looking = done.stdout.splitlines()
+    assert training == f"BadInput {tmp_path / named}: cannot be read as a folder (Permission denied)"
+    assert looking in (training, f"BadInput {tmp_path}/photos: holds no image ({', '.join(IMG_EXTENSIONS)})")
+
+
+@pytest.mark.parametrize("names", [("look.json",), ("config.json", "checkpoints")])
+def test_what_runs_and_looks_have_written_is_no_class(tmp_path, names):
+    for folder in ("photos/a", "photos/b", "photos/runs/last/samples"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
+    for name in names:
+        (tmp_path / "photos" / "runs" / "last" / name).mkdir()
+    with pytest.raises(BadInput, match=r"photos/runs/last: holds a run, or what look has written, and no"):
+        image_folder(tmp_path / "photos")
+    found = find_files(tmp_path / "photos")
+    assert found.names == ["a/1.png", "b/1.png"]
+    assert found.skipped == {"folders that a run or look has written": 1}
 
 
 def test_a_fifo_that_is_called_like_an_image_is_left_out(tmp_path, capsys):

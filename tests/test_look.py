@@ -88,6 +88,16 @@ def test_what_is_written_does_not_become_a_class(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "look").exists()
 
 
+def test_a_failure_leaves_no_folder(tree, tmp_path, monkeypatch):
+    def interrupted(files):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ignite_pipeline.look.__main__.survey", interrupted)
+    with pytest.raises(SystemExit):
+        main(["--data-root", str(tree), "--output", str(tmp_path / "looked")])
+    assert not (tmp_path / "looked").exists()
+
+
 def test_nothing_is_made_up_about_different_images(tree, capsys):
     found = looked_at(tree)
     assert (found["same"], found["nearly_same"], found["unreadable"]) == ([], [], {})

@@ -168,6 +168,7 @@ def test_the_search_for_a_rate_draws_its_curve_and_leaves_nothing_else(photograp
         (["--freeze", "all", "--freeze-epochs", "1"], "--freeze all trains the head alone to the end"),
         (["--layer-decay", "1.5"], "argument --layer-decay: must be a number above 0 and at most 1, got 1.5"),
         (["--targets", "{tmp}/nowhere.csv"], "{tmp}/nowhere.csv: cannot be read"),
+        (["--weights", ""], "argument --weights: must name a file or a folder, got ''"),
         (["--data-root", ""], "argument --data-root: must name a file or a folder, got ''"),
         (
             ["--data-root", "{tmp}", "--output", "{tmp}/run"],

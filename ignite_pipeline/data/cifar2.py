@@ -20,10 +20,10 @@ from ignite_pipeline.data.images import (
     ImageSplits,
     ImageTensors,
     count_unreadable,
-    entries,
     image_files,
     read_image,
     stack_images,
+    subfolders,
 )
 from ignite_pipeline.errors import BadInput
 
@@ -69,7 +69,7 @@ def cifar2(
     if dataset == "generated":
         return _generated(classes, notice=None)
     path = Path(DEFAULT_ROOT if root is None else root)
-    if root is not None and not path.is_dir():
+    if root is not None and not os.path.isdir(path):
         raise BadInput(
             f"{path}: no such folder; give the one that holds cifar-10-batches-py/ or train/<class>/"
         )
@@ -79,9 +79,9 @@ def cifar2(
         return _folder(path, classes, skip_bad)
     if dataset != "auto":
         raise BadInput(f"dataset must be auto, cifar10, folder or generated, got {dataset!r}")
-    if (path / CIFAR10.base_folder).is_dir():
+    if os.path.isdir(path / CIFAR10.base_folder):
         return _cifar10(path, classes, download=root is None)
-    if (path / "train").is_dir():
+    if os.path.isdir(path / "train"):
         return _folder(path, classes, skip_bad)
     if root is not None:
         raise BadInput(
@@ -141,8 +141,8 @@ def _select(split: CIFAR10, classes: tuple[str, ...]) -> ImageTensors:
 
 
 def _folder(root: Path, classes: tuple[str, ...], skip_bad: bool) -> ImageSplits:
-    val = next((root / name for name in ("val", "test") if (root / name).is_dir()), None)
-    if not (root / "train").is_dir() or val is None:
+    val = next((root / name for name in ("val", "test") if os.path.isdir(root / name)), None)
+    if not os.path.isdir(root / "train") or val is None:
         raise BadInput(f"{root}: a folder tree needs train/<class>/ and val/<class>/ (or test/<class>/)")
     unreadable: dict[Path, str] | None = {} if skip_bad else None
     train_images, train_resized = _read_tree(root / "train", classes, unreadable)
@@ -159,7 +159,7 @@ def _folder(root: Path, classes: tuple[str, ...], skip_bad: bool) -> ImageSplits
 def _read_tree(
     root: Path, classes: tuple[str, ...], unreadable: dict[Path, str] | None
 ) -> tuple[ImageTensors, int]:
-    _require_classes(classes, sorted(path.name for path in entries(root) if path.is_dir()), where=str(root))
+    _require_classes(classes, subfolders(root), where=str(root))
     target_of = {path: target for target, name in enumerate(classes) for path in image_files(root / name)}
     resized: set[Path] = set()
     images = stack_images(

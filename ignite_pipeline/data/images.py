@@ -126,10 +126,23 @@ def entries(folder: Path) -> list[Path]:
     """Return what is in a folder; raise `BadInput` if it is none, or cannot be read."""
     try:
         return list(folder.iterdir())
-    except FileNotFoundError as error:
-        raise BadInput(f"{folder}: no such folder; give one that holds images") from error
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be read as a folder ({error.strerror})") from error
+        raise _no_folder(folder, error) from error
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, but hidden ones, in order; raise as `entries` does."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(entry.name for entry in found if not entry.name.startswith(".") and entry.is_dir())
+    except OSError as error:
+        raise _no_folder(folder, error) from error
+
+
+def _no_folder(folder: Path, error: OSError) -> BadInput:
+    if isinstance(error, FileNotFoundError):
+        return BadInput(f"{folder}: no such folder; give one that holds images")
+    return BadInput(f"{folder}: cannot be read as a folder ({error.strerror})")
 
 
 def image_files(folder: Path) -> list[Path]:

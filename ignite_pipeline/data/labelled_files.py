@@ -15,11 +15,12 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ignite_pipeline.command_line import say
-from ignite_pipeline.data.images import entries
+from ignite_pipeline.data.images import subfolders
 from ignite_pipeline.errors import BadInput
 
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
 _WORDS_FOR_SPLITS = {"train", "training", "trainset", *VALIDATION_NAMES, "testing", "testset", "dev", "eval"}
+_WRITTEN = ("look.json", "config.json", "checkpoints")
 _SAMPLED_FILES = 256
 
 
@@ -119,10 +120,11 @@ def _unreadable(path: str, error: OSError) -> BadInput:
 
 def find_split(root: Path) -> tuple[Path, Path] | None:
     """Return the folders of training and validation in ``root``; None where its folders are classes."""
-    if not os.path.isdir(root / "train"):
+    there = subfolders(root)
+    if "train" not in there:
         require_no_splits(root)
         return None
-    val = next((root / name for name in VALIDATION_NAMES if os.path.isdir(root / name)), None)
+    val = next((root / name for name in VALIDATION_NAMES if name in there), None)
     if val is None:
         raise BadInput(
             f"{root}: has train/, but neither val/ nor test/; add one, or give {root / 'train'} to split it"
@@ -132,7 +134,7 @@ def find_split(root: Path) -> tuple[Path, Path] | None:
 
 def require_no_splits(root: Path) -> None:
     """Raise `BadInput` if the folders of ``root`` are called like splits, and would pass for classes."""
-    names = sorted(path.name for path in entries(root) if path.is_dir() and not path.name.startswith("."))
+    names = subfolders(root)
     if len(names) > 1 and {name.casefold() for name in names} <= _WORDS_FOR_SPLITS:
         raise BadInput(f"{root}: {', '.join(names)} look like splits, not classes; call them train and val")
 
@@ -142,9 +144,9 @@ def class_folders(root: Path, classes: Sequence[str] | None = None) -> LabelledF
 
     With ``classes``, the folders have to be among them. Hidden files are left out.
 
-    Raises `BadInput` for less than two classes, and for one without an image.
+    Raises `BadInput` for less than two classes, for one without an image, and for one that holds a run.
     """
-    found = sorted(path.name for path in entries(root) if path.is_dir() and not path.name.startswith("."))
+    found = subfolders(root)
     if classes is None:
         classes = found
         if len(classes) < 2:
@@ -167,7 +169,15 @@ def class_folders(root: Path, classes: Sequence[str] | None = None) -> LabelledF
     return LabelledFiles(root, FileNames(names), torch.tensor(targets), tuple(classes))
 
 
+def holds_output(folder: str | Path) -> bool:
+    """Return whether a run, or what was seen of other images, has been written to a folder."""
+    is_there = {name: os.path.exists(os.path.join(folder, name)) for name in _WRITTEN}
+    return is_there["look.json"] or (is_there["config.json"] and is_there["checkpoints"])
+
+
 def _images_below(root: Path, folder: str) -> Iterator[str]:
+    if holds_output(root / folder):
+        raise BadInput(f"{root / folder}: holds a run, or what look has written, and no class; move it away")
     try:
         with os.scandir(root / folder) as found:
             for entry in found:

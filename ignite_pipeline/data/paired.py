@@ -1,6 +1,7 @@
 """Pairs of images, to learn to translate one into the other: side by side in a file, or in two folders."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -122,13 +123,13 @@ _Files = tuple[Path, Path]
 
 
 def _find_pairs(root: Path) -> tuple[list[_Files], list[_Files]]:
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise BadInput(f"{root}: no such folder; give the one that holds train/ and val/")
     for name in ("val", "test"):
-        if (root / "train").is_dir() and (root / name).is_dir():
+        if os.path.isdir(root / "train") and os.path.isdir(root / name):
             train, val = (image_files(root / split) for split in ("train", name))
             return [(path, path) for path in train], [(path, path) for path in val]
-        if (root / "trainA").is_dir() and (root / f"{name}A").is_dir():
+        if os.path.isdir(root / "trainA") and os.path.isdir(root / f"{name}A"):
             return _matched(root, "train"), _matched(root, name)
     raise BadInput(
         f"{root}: holds neither train/ and val/ (pairs side by side) nor trainA/, trainB/, valA/ and valB/"

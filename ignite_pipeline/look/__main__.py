@@ -5,16 +5,25 @@ python -m ignite_pipeline.look --data-root photos --targets photos.csv
 """
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from handlers.files import write_whole
-from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder, require_outside
+from ignite_pipeline.command_line import (
+    Parser,
+    exit_on_bad_input,
+    is_inside,
+    make_folder,
+    named_path,
+    require_outside,
+)
 from ignite_pipeline.data.targets_csv import KINDS
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.look.findings import findings
-from ignite_pipeline.look.found_files import find_files
+from ignite_pipeline.look.found_files import FoundFiles, find_files
 from ignite_pipeline.look.picture import draw
 from ignite_pipeline.look.report import as_json, as_text
 from ignite_pipeline.look.same_images import exact_groups, near_groups
@@ -27,12 +36,11 @@ PROG = "python -m ignite_pipeline.look"
 def parser() -> Parser:
     """Return the parser of this tool's options."""
     parser = Parser(prog=PROG, description="Look at a folder of images before training on it.")
-    parser.add_argument("--data-root", metavar="DIR", required=True, help="images, in folders of any kind")
-    parser.add_argument("--targets", metavar="CSV", help="a table of files and what they show")
-    parser.add_argument(
-        "--kind", choices=("auto", *KINDS), default="auto", help="of --targets (default: %(default)s)"
-    )
-    parser.add_argument("--output", metavar="DIR", help="of look.json and look.png (default: look/NAME)")
+    add = parser.add_argument
+    add("--data-root", metavar="DIR", type=named_path, required=True, help="images, in folders of any kind")
+    add("--targets", metavar="CSV", type=named_path, help="a table of files and what they show")
+    add("--kind", choices=("auto", *KINDS), default="auto", help="of --targets (default: %(default)s)")
+    add("--output", metavar="DIR", type=named_path, help="of look.json and look.png (default: look/NAME)")
     return parser
 
 
@@ -41,27 +49,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     with exit_on_bad_input(PROG):
         options = parser().parse_args(argv)
         root = Path(options.data_root)
-        output = Path(options.output or Path("look", root.resolve().name or "images"))
-        if root.resolve().is_relative_to(output.resolve()):
+        output = Path(options.output or Path("look", os.path.basename(os.path.realpath(root)) or "images"))
+        if is_inside(root, output):
             raise BadInput(f"--output {output} holds the images; give another folder")
         require_outside(output, root)
-        files = find_files(root, targets=options.targets, kind=options.kind, besides=output)
-        make_folder(output, option="--output")
+        files = find_files(root, targets=options.targets, kind=options.kind)
         keep_freed_memory()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Pillow's, about odd metadata
-            warnings.simplefilter("ignore", RuntimeWarning)  # and about images that are very large
-            seen = survey(files)
-            exact = exact_groups(seen)
-            near = near_groups(seen, exact)
-            found = findings(seen, exact, near)
-            content = as_json(seen, exact, near, found)
-            if seen.facts:
-                write(output / "look.png", lambda path: draw(seen, exact, near.groups, path))
-        text = json.dumps(content, indent=2) + "\n"
-        write(output / "look.json", lambda path: path.write_text(text))
-        print("\n".join(as_text(found, content)))
-        print(f"\n{output}: look.json" + (" and look.png" if seen.facts else ""))
+        was_there = os.path.exists(output)
+        make_folder(output, option="--output")  # before the time that it takes to look
+        try:
+            look(files, output)
+        except BaseException:
+            if not was_there:
+                with suppress(OSError):  # something has been written
+                    output.rmdir()
+            raise
+
+
+def look(files: FoundFiles, output: Path) -> None:
+    """Look at files, write ``look.json`` and ``look.png`` to a folder, and print what they hold."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Pillow's, about odd metadata
+        warnings.simplefilter("ignore", RuntimeWarning)  # and about images that are very large
+        seen = survey(files)
+        exact = exact_groups(seen)
+        near = near_groups(seen, exact)
+        found = findings(seen, exact, near)
+        content = as_json(seen, exact, near, found)
+        if seen.facts:
+            write(output / "look.png", lambda path: draw(seen, exact, near.groups, path))
+    text = json.dumps(content, indent=2) + "\n"
+    write(output / "look.json", lambda path: path.write_text(text))
+    print("\n".join(as_text(found, content)))
+    print(f"\n{output}: look.json" + (" and look.png" if seen.facts else ""))
 
 
 def write(path: Path, how: Callable[[Path], object]) -> None:

@@ -9,8 +9,13 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from ignite_pipeline.data.images import entries
-from ignite_pipeline.data.labelled_files import VALIDATION_NAMES, LabelledFiles, require_no_splits
+from ignite_pipeline.data.images import subfolders
+from ignite_pipeline.data.labelled_files import (
+    VALIDATION_NAMES,
+    LabelledFiles,
+    holds_output,
+    require_no_splits,
+)
 from ignite_pipeline.data.targets_csv import read_targets
 from ignite_pipeline.errors import BadInput
 
@@ -47,31 +52,28 @@ class FoundFiles:
         return (label,) if self.classes and label else ()
 
 
-def find_files(
-    root: str | Path, *, targets: str | Path | None = None, kind: str = "auto", besides: Path | None = None
-) -> FoundFiles:
+def find_files(root: str | Path, *, targets: str | Path | None = None, kind: str = "auto") -> FoundFiles:
     """Return the images of ``root``, whichever way they are arranged.
 
     ``train/`` beside ``val/``, ``test/`` and their like are splits, and so are ``trainA/``, ``trainB/`` and
     theirs; else all is one. The folders of a split are its classes, unless all its images lie directly in it.
-    A table of ``targets`` is read by `read_targets`, with its ``kind``, instead. The folder ``besides`` is
-    passed over.
+    A table of ``targets`` is read by `read_targets`, with its ``kind``, instead. Folders that hold
+    what a run or this tool has written are passed over.
 
     Raises `BadInput` for what is no folder, for a table that cannot be used, and where there is no image.
     """
     root = Path(root)
-    there = {path.name for path in entries(root) if path.is_dir()}
+    there = set(subfolders(root))
     skipped: Counter[str] = Counter()
-    besides = besides and besides.resolve()
     if targets is not None:
-        return _in_table(root, targets, kind, besides)
+        return _in_table(root, targets, kind)
     found: list[tuple[str, str, str]] = []
     classes: set[str] = set()
     for folder, split, side in _parts_of(root, there):
-        below = list(_images_below(root / folder, "", skipped, besides))
+        below = list(_images_below(root / folder, "", skipped))
         grouped = any("/" in name for name in below)
         if folder or side or grouped:
-            classes |= {path.name for path in entries(root / folder) if _is_class(path, besides)}
+            classes |= {name for name in subfolders(root / folder) if not holds_output(root / folder / name)}
         for name in below:
             label = side or (name.split("/")[0] if "/" in name else "")
             if grouped and not label:
@@ -82,7 +84,7 @@ def find_files(
         raise BadInput(f"{root}: holds no image ({', '.join(IMG_EXTENSIONS)})")
     if "train" in there:
         for other in sorted(there - set(_SPLIT_NAMES)):
-            count = sum(1 for _ in _images_below(root / other, "", Counter(), besides))
+            count = sum(1 for _ in _images_below(root / other, "", Counter()))
             if count:
                 skipped[f"images in {other}/, which is no split"] += count
     found.sort()
@@ -104,11 +106,7 @@ def _parts_of(root: Path, there: set[str]) -> list[tuple[str, str, str]]:
     return [("", "", "")]
 
 
-def _is_class(path: Path, besides: Path | None) -> bool:
-    return path.is_dir() and not path.name.startswith(".") and path.resolve() != besides
-
-
-def _in_table(root: Path, table: str | Path, kind: str, besides: Path | None) -> FoundFiles:
+def _in_table(root: Path, table: str | Path, kind: str) -> FoundFiles:
     files, val = read_targets(table, root, kind=kind)
     rows = [(name, "", label) for name, label in zip(files.names, _labels(files), strict=True)]
     if val is not None:
@@ -116,7 +114,7 @@ def _in_table(root: Path, table: str | Path, kind: str, besides: Path | None) ->
         rows += [(name, "val", label) for name, label in zip(val.names, _labels(val), strict=True)]
     skipped: Counter[str] = Counter()
     listed = {os.path.normpath(name) for name, _, _ in rows}
-    unlisted = sum(name not in listed for name in _images_below(root, "", skipped, besides))
+    unlisted = sum(name not in listed for name in _images_below(root, "", skipped))
     if unlisted:
         skipped["images that the table does not name"] = unlisted
     names, splits, labels = (list(column) for column in zip(*sorted(rows), strict=True))
@@ -136,11 +134,14 @@ def _labels(files: LabelledFiles) -> list[str]:
 
 
 def _images_below(
-    folder: Path, prefix: str, skipped: Counter[str], besides: Path | None, above: tuple[Path, ...] = ()
+    folder: Path, prefix: str, skipped: Counter[str], above: tuple[Path, ...] = ()
 ) -> Iterator[str]:
     """Yield the names of images at any depth; count the others. A link to a folder above is not followed."""
     here = folder.resolve()
-    if here == besides or here in above:
+    if here in above:
+        return
+    if prefix and holds_output(folder):
+        skipped["folders that a run or look has written"] += 1
         return
     try:
         inside = list(os.scandir(folder))
@@ -153,7 +154,7 @@ def _images_below(
         if entry.name.startswith("."):
             skipped["hidden"] += 1
         elif entry.is_dir():
-            yield from _images_below(folder / entry.name, f"{name}/", skipped, besides, (*above, here))
+            yield from _images_below(folder / entry.name, f"{name}/", skipped, (*above, here))
         elif suffix in IMG_EXTENSIONS:
             yield name
         else:

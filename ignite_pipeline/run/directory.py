@@ -241,16 +241,16 @@ class RunDirectory:
 
 def _require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if difference := _difference(before, now):
-        raise BadInput(f"--resume {path}: the data has changed, {difference}")
+        raise BadInput(
+            f"--resume {path}: the data has changed, {difference}; put back what it was, or begin a new run"
+        )
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     for name in ("train", "val", "sha256"):
         if before.get(name) != now.get(name):
             if name == "sha256":
-                return (
-                    "its sha256 is another: put back the files that the run began with, or begin a new one"
-                )
+                return "names, sizes, targets or contents (sha256) are others"
             return f"{name} was {before.get(name)} and is {now.get(name)}"
     return None
 

@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from handlers.visdom_sender import checked_url
 from ignite_pipeline.board.server import PORT
-from ignite_pipeline.command_line import number
+from ignite_pipeline.command_line import absolute_path, named_path, number
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import available_cores
 from ignite_pipeline.run.run_config import read_run_config
@@ -86,8 +85,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="processes that load data; 0 loads in this one, auto finds out while it trains"
         " (default: %(default)s)",
     )
-    add("--output", metavar="DIR", type=os.path.abspath, help="run directory (default: runs/TASK/TIME-SEED)")
-    add("--resume", metavar="DIR", help="go on with the run in DIR, with its own options")
+    add("--output", metavar="DIR", type=absolute_path, help="run directory (default: runs/TASK/TIME-SEED)")
+    add("--resume", metavar="DIR", type=named_path, help="go on with the run in DIR, with its own options")
     add("--max-iterations", type=number(int, least=1), help="end after so many (default: all epochs)")
     add(
         "--checkpoint-every-s",
