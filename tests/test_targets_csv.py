@@ -73,7 +73,8 @@ def test_a_column_may_say_which_are_for_validation(root):
         (["file", "a.png"], ": needs a first line"),
         (["file;kind", "a.png;x"], ": has semicolons between its columns; save it with commas"),
         (["file\tkind", "a.png\tx"], ": has tabs between its columns; save it with commas"),
-        ([",file,size", "0,a.png,1.5"], ": column 1 has no name; write it with index=False"),
+        ([",file,size", "0,a.png,1.5"], ": column 1 has no name; name it or, if pandas has written it,"),
+        (["file,kind,", "a.png,x,", "b.png,y,"], ": column 3 has no name; name it"),
         (["file,kind,kind", "a.png,x,y"], ": two columns are called kind"),
         (["a.png,x", "b.png,y"], ": its first line must name the columns, such as file,kind; it has a.png"),
         (["file,kind", "", "", "a.png,x", "b.png,"], ", line 5: b.png has no value in kind"),
@@ -87,7 +88,12 @@ def test_a_column_may_say_which_are_for_validation(root):
         ),
         (["file,age", "a.png,3.5", 'b.png,"3,5"'], ", line 3: age must be a number, as in others, got '3,5'"),
         (["file,age", "a.png,x", "b.png,y", "c.png,z"], ": each of its 3 files has a class of its own"),
-        (["file,x,y", "a.png,1,0", "b.png,0,1", "c.png,1,1", "d.png,0,True"], ": a class is one column"),
+        (
+            ["file,x,y", "a.png,1,0", "b.png,0,1", "c.png,1,1", "d.png,0,True"],
+            ", line 5: y must be a number, as in others, got 'True'",
+        ),
+        (["file,x,y", "a.png,True,False", "b.png,False,True"], ": a class is one column"),
+        (["file,age", "a.png,1.5", "b.png,1e39"], ", line 3: age must be a number, as in others, got '1e39'"),
         (["file,kind", "a.png,x", "e.png,y"], ", line 3: no file {root}/e.png"),
         (["file,kind", "a.png,x", "a.png,y"], ", line 3: names a file twice, a.png, as line 2 does"),
         (["file,kind", "a.png,x", "b.png,"], ", line 3: b.png has no value in kind"),
@@ -109,12 +115,22 @@ def test_what_is_wrong_with_a_table_is_said_in_a_line(root, lines, message):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
 def test_another_encoding_is_said(root, encoding):
     table = root / "targets.csv"
     table.write_text("file,kind\na.png,Möwe\nb.png,Spatz\n", encoding=encoding)
     with pytest.raises(BadInput, match=r"targets.csv: not in UTF-8 .*; save it as CSV UTF-8"):
         read_targets(table, root)
+
+
+def test_one_that_is_no_number_does_not_make_classes_of_many_whole_ones(root):
+    for number in range(9):
+        Image.new("RGB", (8, 8)).save(root / f"{number}.png")
+    rows = [f"{number}.png,{20 + number % 3}" for number in range(9)]
+    table = write(root, "file,age", *rows, "a.png,NA")
+    with pytest.raises(BadInput, match=r"line 11: age must be a number, .* got 'NA'; or say --kind classes"):
+        read_targets(table, root)
+    assert read_targets(table, root, kind="classes")[0].classes == ("NA", "20", "21", "22")
 
 
 def test_a_class_may_be_a_number_of_any_length(root):

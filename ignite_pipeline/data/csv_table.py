@@ -40,7 +40,7 @@ def read_table(path: str | Path, root: str | Path) -> Table:
     """
     path = Path(path)
     names, rows, lines = _rows(path)
-    _require_header(path, names, root)
+    _require_header(path, names)
     file = next((name for name in names if name.lower() in _FILE_COLUMNS), names[0])
     columns = [name for name in names if name not in (file, SPLIT)]
     if not columns:
@@ -75,7 +75,9 @@ def _rows(path: Path) -> tuple[list[str], list[dict[str, str]], list[int]]:
     return names, rows, lines
 
 
-def _require_header(path: Path, names: list[str], root: str | Path) -> None:
+def _require_header(path: Path, names: list[str]) -> None:
+    if any("\0" in name for name in names):  # UTF-16 without a mark
+        raise BadInput(f"{path}: not in UTF-8 (bytes of 0); save it as CSV UTF-8")
     separators = [mark for mark in (";", "\t") if len(names) == 1 and mark in names[0]]
     if separators:
         mark = {";": "semicolons", "\t": "tabs"}[separators[0]]
@@ -83,7 +85,8 @@ def _require_header(path: Path, names: list[str], root: str | Path) -> None:
     if len(names) < 2:
         raise BadInput(f"{path}: needs a first line that names a column of files and others of targets")
     if "" in names:
-        raise BadInput(f"{path}: column {names.index('') + 1} has no name; write it with index=False")
+        to_do = "name it or, if pandas has written it, use index=False"
+        raise BadInput(f"{path}: column {names.index('') + 1} has no name; {to_do}")
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadInput(f"{path}: two columns are called {twice[0]}")
     if image := [name for name in names if name.lower().endswith(IMG_EXTENSIONS)]:

@@ -1,6 +1,5 @@
 """The targets of image files from a table: classes, several labels for each, or numbers."""
 
-import math
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ignite_pipeline.data.labelled_files import FileNames, LabelledFiles
 from ignite_pipeline.errors import BadInput
 
 KINDS = ("classes", "labels", "numbers")
+_LARGEST = torch.finfo(torch.float32).max
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "val"}
 
 
@@ -86,12 +86,14 @@ def _kind_of(table: Table) -> str:
 
 
 def _require_numbers(table: Table, name: str, numbers: list[float | None], whole: list[bool]) -> None:
-    """Raise `BadInput` if most of a column are numbers, some with a fraction, and others are none."""
-    fractions = len(numbers) - numbers.count(None) > sum(whole)
-    if fractions and 0 < numbers.count(None) <= len(numbers) / 2:
-        place = numbers.index(None)
+    """Raise `BadInput` if a column holds numbers, and a few that are none, which would make all classes."""
+    alone = len(table.columns) == 1
+    others = [place for place, number in enumerate(numbers) if number is None and not whole[place]]
+    may_be_names = alone and len(others) + sum(whole) == len(numbers)  # 0 to 9 and a to f, say
+    if 0 < len(others) <= len(numbers) / (10 if may_be_names else 2):
+        place, otherwise = others[0], "; or say --kind classes" if alone else ""
         got = table.rows[place][name][:50]
-        raise table.wrong(place, f"{name} must be a number, as in others, got {got!r}; or say --kind classes")
+        raise table.wrong(place, f"{name} must be a number, as in others, got {got!r}{otherwise}")
 
 
 def _number(text: str) -> float | None:
@@ -99,7 +101,7 @@ def _number(text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= _LARGEST else None
 
 
 def _classes(table: Table) -> tuple[Tensor, tuple[str, ...]]:
