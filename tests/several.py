@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver
@@ -78,10 +78,10 @@ def _begin(environment: dict[str, object], train: Any, argv: list[str], log: Pat
 
 
 class Patterns(Dataset):
-    """Noisy images (1, 8, 8) of two classes; one may be damaged or hold a NaN, those of rank 1 be slow."""
+    """Noisy images (1, 8, 8) of two classes; some may be damaged, one hold a NaN, those of rank 1 be slow."""
 
     def __init__(
-        self, size: int = LENGTH * BATCH, *, slow_s: float = 0, bad: int = -1, nan: int = -1
+        self, size: int = LENGTH * BATCH, *, slow_s: float = 0, bad: Collection[int] = (), nan: int = -1
     ) -> None:
         self.size, self.slow_s, self.bad, self.nan = size, slow_s, bad, nan
 
@@ -89,7 +89,7 @@ class Patterns(Dataset):
         return self.size
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        if index == self.bad:
+        if index in self.bad:
             raise OSError(f"image {index} is damaged")
         if self.slow_s and os.environ.get("RANK") == "1":
             time.sleep(self.slow_s)
@@ -98,7 +98,9 @@ class Patterns(Dataset):
         return torch.randn(1, 8, 8) + index % 2 + 0.5 * random.random(), index % 2
 
 
-def classify(run: Run, *, fault: Callable[..., None] | None = None, **data: Any) -> None:
+def classify(
+    run: Run, *, fault: Callable[..., None] | None = None, bad_val: Collection[int] = (), **data: Any
+) -> None:
     """Train a net with dropout and batch norm; ``fault(run, trainer, model)`` may spoil it."""
     loader = run.train_loader(Patterns(**data), batch_size=BATCH)
     model = run.place(
@@ -133,13 +135,14 @@ def classify(run: Run, *, fault: Callable[..., None] | None = None, **data: Any)
     def count(engine: Engine) -> None:
         engine.state.metrics["seen"] = engine.state.metrics["confusion"].sum().item()
 
+    # 21 samples in batches of 4: neither is a multiple of anything.
+    validation = run.evaluation_loader(Patterns(21, bad=bad_val), batch_size=4)
     if fault is not None:
         fault(run, trainer, model)
     run.attach(
         trainer,
         measure=[StepMeans(every_iters=4)],
-        # 21 samples in batches of 4: neither is a multiple of anything.
-        evaluate=[EvaluateEachEpoch(evaluator, run.evaluation_loader(Patterns(21), batch_size=4))],
+        evaluate=[EvaluateEachEpoch(evaluator, validation)],
         save={"model": model, "optimizer": optimizer, "schedule": schedule},
         best=Best("val/accuracy"),
     )

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset, WeightedRandomSampl
 
 from ignite_pipeline.data.images import ImageTensors
 from ignite_pipeline.data.loading import endless_loader, evaluation_loader
-from ignite_pipeline.data.position_keyed import BadSample
+from ignite_pipeline.data.position_keyed import BadSample, UnreadableSample
 from ignite_pipeline.data.position_sampler import PositionSampler
 
 SIZE, BATCH = 23, 4
@@ -238,6 +238,24 @@ def test_bad_samples_are_replaced_by_position_and_remembered(num_workers):
     replaced = torch.tensor([index in bad for index in wanted.tolist()])
     assert torch.equal(got[~replaced], wanted[~replaced])
     assert not bad & set(got.tolist())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_evaluation_leaves_out_what_cannot_be_read_even_if_it_is_a_batch(num_workers):
+    bad = {1, *range(4, 8), 20, 21, 22}
+    loader = evaluation_loader(Rotten(bad), batch_size=4, skip_bad=True, num_workers=num_workers)
+    seen = []
+    evaluator = Engine(lambda engine, batch: seen.append(batch[0].flatten().tolist()))
+    for _ in range(2):
+        evaluator.run(loader)
+    assert seen == [[0, 2, 3], [8, 9, 10, 11], [12, 13, 14, 15], [16, 17, 18, 19]] * 2
+    assert loader.dataset.bad_indices == sorted(bad)
+
+
+def test_an_evaluation_of_nothing_that_can_be_read_is_an_error():
+    loader = evaluation_loader(Rotten(range(SIZE)), batch_size=4, skip_bad=True)
+    with pytest.raises(UnreadableSample, match="no sample for evaluation can be read: the file is gone"):
+        list(loader)
 
 
 def test_a_set_of_bad_samples_alone_is_an_error():

@@ -218,6 +218,7 @@ def test_weights_of_another_model_are_refused_with_an_example(change, message):
         load_weights(model, state, head=head_of("squeezenet1_1"), source="a.pt", name="squeezenet1_1")
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -225,6 +226,7 @@ def test_weights_of_another_model_are_refused_with_an_example(change, message):
         (lambda tensor: tensor.cfloat(), "holds complex64 where the model has floats"),
         (lambda tensor: tensor * float("nan"), "holds values that are not finite"),
         (lambda tensor: tensor.to_sparse(), "is quantized, sparse or without values"),
+        (lambda tensor: tensor.to_sparse_csr(), "is quantized, sparse or without values"),
         (lambda tensor: tensor.to("meta"), "is quantized, sparse or without values"),
     ],
 )

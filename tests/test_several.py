@@ -183,7 +183,7 @@ def test_a_defect_in_one_process_keeps_its_traceback_and_ends_all(tmp_path):
 
 def test_a_sample_that_one_process_cannot_read_is_one_line(tmp_path):
     for bad in range(4):  # whichever process has it
-        ended = run_several(partial(classify, bad=bad), tmp_path / f"run{bad}", processes=2)
+        ended = run_several(partial(classify, bad=(bad,)), tmp_path / f"run{bad}", processes=2)
         assert ended.statuses == [2, 2]
         lines = [line for log in ended.logs for line in log.splitlines() if f"sample {bad} of" in line]
         assert len(lines) == 1
@@ -191,10 +191,30 @@ def test_a_sample_that_one_process_cannot_read_is_one_line(tmp_path):
 
 
 def test_samples_that_several_processes_skip_are_told_together(tmp_path):
-    trained(partial(classify, bad=3), tmp_path / "1", "--on-bad-sample", "skip", "--replicas", 2, processes=1)
-    ended = run_several(partial(classify, bad=3), tmp_path / "2", "--on-bad-sample", "skip", processes=2)
+    trained(
+        partial(classify, bad=(3,)), tmp_path / "1", "--on-bad-sample", "skip", "--replicas", 2, processes=1
+    )
+    ended = run_several(partial(classify, bad=(3,)), tmp_path / "2", "--on-bad-sample", "skip", processes=2)
     assert "1 samples could not be read, and others stood in for them: 3" in ended.logs[0]
     assert outcome(tmp_path / "1") == outcome(tmp_path / "2")
+
+
+@pytest.mark.parametrize("bad_val", [range(4, 8), (1, *range(8, 16), 20)], ids=str)
+def test_batches_of_which_nothing_can_be_read_are_left_out_of_a_shared_evaluation(tmp_path, bad_val):
+    train, skip = partial(classify, bad_val=bad_val), ["--on-bad-sample", "skip", "--replicas", 2]
+    one, two = (trained(train, tmp_path / f"{count}", *skip, processes=count) for count in (1, 2))
+    assert one == two
+    epochs = [line for line in one[1] if line["kind"] == "epoch"]
+    assert [line["val/seen"] for line in epochs] == [21.0 - len(set(bad_val))] * several.EPOCHS
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_validation_of_which_nothing_can_be_read_is_one_line(tmp_path, processes):
+    train = partial(classify, bad_val=range(21))
+    ended = run_several(train, tmp_path / "run", "--on-bad-sample", "skip", processes=processes)
+    assert ended.statuses == [2] * processes
+    assert "no sample for evaluation can be read: image " in ended.logs[0]
+    assert "--on-bad-sample skip" not in ended.logs[0]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

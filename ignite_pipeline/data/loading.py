@@ -3,7 +3,7 @@
 ("Infinite" is the word that others use for a loader without end.)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ignite_pipeline.data.from_workers import Otherwise, batches_from_workers
-from ignite_pipeline.data.position_keyed import LEAVE_OUT, Collate, PositionKeyed, size_of
+from ignite_pipeline.data.position_keyed import (
+    LEAVE_OUT,
+    Collate,
+    PositionKeyed,
+    Unread,
+    UnreadableSample,
+    size_of,
+)
 from ignite_pipeline.data.position_sampler import BatchKey, PositionSampler
 from ignite_pipeline.data.worker_process import begin_work
 from ignite_pipeline.seeding import EVALUATION_STREAM, position_seed
@@ -44,6 +51,44 @@ class EndlessLoader(_Loader):
     def start_iteration(self) -> int:
         """The iteration after which its first batch comes; an engine must start with it there."""
         return self.batch_sampler.start_iteration
+
+
+class EvaluationLoader(_Loader):
+    """A loader that goes once over every sample, or over those that can be read.
+
+    In the second case it has no length: batches of which nothing can be read are left out.
+    `UnreadableSample` is raised where this is so for all.
+    """
+
+    def __len__(self) -> int:
+        if self.dataset.leaves_out:
+            raise TypeError("it has no length: batches of which nothing can be read are left out")
+        return super().__len__()
+
+    def __iter__(self) -> Any:
+        batches = self.all_batches()
+        return readable(batches) if self.dataset.leaves_out else batches
+
+    def all_batches(self) -> Any:
+        """Return what goes over all batches, `Unread` among them."""
+        return super().__iter__()
+
+
+def readable(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches that are not `Unread`; raise `UnreadableSample` if all are.
+
+    >>> list(readable([1, Unread("a.jpg: not a readable image"), 2]))
+    [1, 2]
+    """
+    unread, anything = None, False
+    for batch in batches:
+        if isinstance(batch, Unread):
+            unread = batch
+        else:
+            anything = True
+            yield batch
+    if unread is not None and not anything:
+        raise UnreadableSample(f"no sample for evaluation can be read: {unread.reason}")
 
 
 def _drop_options_of_workers(options: dict[str, Any]) -> None:
@@ -144,11 +189,11 @@ def evaluation_loader(
     part: slice = slice(None),
     skip_bad: bool = False,
     **dataloader_options: Any,
-) -> DataLoader[Any]:
+) -> EvaluationLoader:
     """Return a DataLoader that goes once over every sample, in order, or over a ``part`` of the batches.
 
     What a sample draws at random is a function of ``seed`` and its index: the same in every evaluation.
-    With ``skip_bad``, a sample that fails is left out.
+    With ``skip_bad``, a sample that fails is left out, and so is a batch of which all do.
 
     >>> [batch.tolist() for batch in evaluation_loader(range(5), batch_size=2)]
     [[0, 1], [2, 3], [4]]
@@ -161,7 +206,7 @@ def evaluation_loader(
     size = size_of(dataset)
     batches = [range(first, min(first + batch_size, size)) for first in range(0, size, batch_size)]
     keys = [BatchKey(number, 0, 0, list(indices)) for number, indices in enumerate(batches, start=1)]
-    return _Loader(
+    return EvaluationLoader(
         keyed,
         batch_sampler=cast(Any, keys[part]),
         collate_fn=_as_it_is,

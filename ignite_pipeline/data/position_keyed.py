@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sized
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -36,6 +36,12 @@ class UnreadableSample(BadSample):
     """It failed for what it has read, a file, say, and not for a defect of its own."""
 
 
+class Unread(NamedTuple):
+    """What stands for a batch of which no sample could be read, and why not the last of them."""
+
+    reason: str
+
+
 class PositionKeyed(Dataset[Any]):
     """A map-style data set that is asked for whole batches, by `BatchKey`.
 
@@ -43,7 +49,8 @@ class PositionKeyed(Dataset[Any]):
     and of ``(seed, iteration, replica)`` in ``collate_fn`` and in the data set's own ``__getitems__``. A data
     set with the attribute ``deterministic`` draws nothing, and is spared the 20 µs of seeding for a sample.
     A sample that fails raises `BadSample`. With ``skip_bad``, one drawn from the position stands in for it
-    or, if it is "leave out", none; its index is in `bad_indices`, from whichever process.
+    or, if it is "leave out", none, and `Unread` for a batch without any; its index is in `bad_indices`, from
+    whichever process.
     """
 
     def __init__(
@@ -69,11 +76,11 @@ class PositionKeyed(Dataset[Any]):
         # A byte for each sample; None where a bad one stops everything.
         size = size_of(dataset)
         self._bad = torch.zeros(size, dtype=torch.uint8) if skip_bad else None
-        self._leaves_out = skip_bad == LEAVE_OUT
+        self.leaves_out = skip_bad == LEAVE_OUT
         self._at_work: Tensor | None = None
         self._reason = torch.empty(0, dtype=torch.uint8)
         self._worker_id = 0
-        self._last_error: Exception | None = None
+        self._last_error = ""
 
     @property
     def draws(self) -> bool:
@@ -127,12 +134,7 @@ class PositionKeyed(Dataset[Any]):
             with nullcontext() if self._deterministic else OF_TRANSFORMS.kept():
                 found = [self._sample(key.epoch, index) for index in key.indices]
             samples = [sample for sample in found if sample is not _NONE]
-            if not samples:
-                first, last = key.indices[0], key.indices[-1]
-                raise UnreadableSample(
-                    f"none of samples {first} to {last} of the data set could be read: {self._last_error}"
-                )
-            return self._collated(samples, key)
+            return self._collated(samples, key) if samples else Unread(self._last_error)
         self._note(key.indices[0])
         try:
             seed = position_seed(self.seed, BATCH_STREAM, key.iteration, key.replica)
@@ -160,8 +162,8 @@ class PositionKeyed(Dataset[Any]):
                 attempt += 1
                 if self._bad is None or attempt == _ATTEMPTS:
                     raise _bad_sample(f"sample {index}", error) from error
-                self._bad[index], self._last_error = 1, error
-                if self._leaves_out:
+                self._bad[index], self._last_error = 1, str(error)
+                if self.leaves_out:
                     return _NONE
                 index = position_seed(self.seed, REPLACE_STREAM, epoch, position, attempt) % len(self._bad)
 

@@ -81,7 +81,9 @@ def find_files(root: str | Path, *, targets: str | Path | None = None, kind: str
             else:
                 found.append((f"{folder}/{name}" if folder else name, split, label))
     if not found:
-        raise BadInput(f"{root}: holds no image ({', '.join(IMG_EXTENSIONS)})")
+        passed_over = [reason for reason in skipped if reason.startswith("folders")]
+        but = f", but {'; '.join(passed_over)}" if passed_over else ""
+        raise BadInput(f"{root}: holds no image ({', '.join(IMG_EXTENSIONS)}){but}")
     if "train" in there:
         for other in sorted(there - set(_SPLIT_NAMES)):
             count = sum(1 for _ in _images_below(root / other, "", Counter()))

@@ -141,7 +141,7 @@ def load_weights(
 
 def _unusable(tensor: Tensor, own: Tensor) -> str | None:
     """Return why a tensor of a file cannot stand in for one of the model, if it cannot."""
-    if tensor.is_meta or tensor.is_sparse or tensor.is_quantized:
+    if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
         return "is quantized, sparse or without values; save the weights as dense floats"
     if own.is_floating_point() and not tensor.is_floating_point():
         return f"holds {str(tensor.dtype).removeprefix('torch.')} where the model has floats"

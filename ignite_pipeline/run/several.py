@@ -1,8 +1,8 @@
 """What a run does about several processes, and replicas; where there is one of each, nothing."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ignite.engine import Engine, Events
@@ -12,6 +12,7 @@ from handlers import EvaluateEachEpoch, FetchComputeTimer
 from handlers.held import held_objects
 from handlers.signals import WISHES
 from handlers.states import Stateful
+from ignite_pipeline.data.loading import EvaluationLoader
 from ignite_pipeline.replicas import Replicas
 from ignite_pipeline.run.divergence import require_equal
 from ignite_pipeline.run.exchange import Exchange
@@ -48,12 +49,13 @@ class Several:
         self._in_turn: dict[DataLoader[Any], InTurn] = {}
         self._ends = False
 
-    def evaluation_loader(self, make: Callable[..., DataLoader[Any]]) -> DataLoader[Any]:
+    def evaluation_loader(self, make: Callable[..., EvaluationLoader]) -> EvaluationLoader:
         """Return the whole of what ``make`` makes, and keep this process's part of it for `share`."""
         whole = make()
         if self.processes.are_several:
             part = make(part=slice(self.processes.rank, None, self.processes.count))
-            self._in_turn[whole] = InTurn(part, total=len(whole), processes=self.processes)
+            total = len(cast(Sized, whole.batch_sampler))
+            self._in_turn[whole] = InTurn(part, total=total, processes=self.processes)
         return whole
 
     def share(self, handlers: Iterable[Handler], device: torch.device) -> None:

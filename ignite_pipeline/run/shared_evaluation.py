@@ -10,6 +10,8 @@ from ignite.metrics import Metric
 from torch import Tensor
 
 from handlers.attached import as_if_alone, attached_objects, replace_step, step_of
+from ignite_pipeline.data.loading import EvaluationLoader, readable
+from ignite_pipeline.data.position_keyed import Unread
 from ignite_pipeline.nested import map_leaves
 from ignite_pipeline.run.processes import Processes
 from ignite_pipeline.seeding import EVALUATION_STREAM, Generators, position_seed
@@ -21,21 +23,37 @@ class InTurn:
     """The batches of an evaluation, ``total`` of them, for one of several processes.
 
     Its own, those of ``loader``, come when its turn is; in place of those of the others stands a mark.
+    Batches of which no sample can be read are left out by all, see `EvaluationLoader`: ``turn`` lists the
+    processes that have another in this round.
     """
 
-    def __init__(self, loader: Iterable[Any], *, total: int, processes: Processes) -> None:
+    def __init__(self, loader: EvaluationLoader, *, total: int, processes: Processes) -> None:
         self.loader, self.total, self.processes = loader, total, processes
-        self.dataset = getattr(loader, "dataset", None)
+        self.dataset = loader.dataset
+        self.turn: list[int] = []
 
     def __len__(self) -> int:
+        if self.dataset.leaves_out:
+            raise TypeError("it has no length: batches of which nothing can be read are left out")
         return self.total
 
     def __iter__(self) -> Iterator[Any]:
+        return readable(self._all())
+
+    def _all(self) -> Iterator[Any]:
         # All at the same time: own batches come at the beginning of each round.
-        own, count = iter(self.loader), self.processes.count
-        for number in range(self.total):
-            mine = number % count == 0 and number + self.processes.rank < self.total
-            yield next(own) if mine else _NOT_MINE
+        own, rank = self.loader.all_batches(), self.processes.rank
+        for first in range(0, self.total, self.processes.count):
+            ranks = range(min(self.processes.count, self.total - first))
+            mine = next(own) if rank in ranks else _NOT_MINE
+            self.turn = list(ranks)
+            if self.dataset.leaves_out:
+                unread = self.processes.gather(mine if isinstance(mine, Unread) else None)
+                self.turn = [other for other in ranks if unread[other] is None]
+                if not self.turn:
+                    yield unread[0]
+            for place in range(len(self.turn)):
+                yield mine if place == 0 and rank in self.turn else _NOT_MINE
 
 
 def share_evaluation(
@@ -62,10 +80,9 @@ def share_evaluation(
             return ready.popleft()
         output = None
         if batch is not _NOT_MINE:
-            output = computed(engine, batch, engine.state.iteration + processes.rank)
-        rest = loader.total - (engine.state.iteration - 1)
-        outputs = processes.gather(map_leaves(_on_host, output))[:rest]
-        ready.extend(map_leaves(lambda leaf: _on_device(leaf, device), output) for output in outputs)
+            output = computed(engine, batch, engine.state.iteration + loader.turn.index(processes.rank))
+        outputs = processes.gather(map_leaves(_on_host, output))
+        ready.extend(map_leaves(lambda leaf: _on_device(leaf, device), outputs[rank]) for rank in loader.turn)
         return ready.popleft()
 
     evaluator.add_event_handler(Events.STARTED, lambda: ready.clear())
