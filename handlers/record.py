@@ -220,7 +220,12 @@ class RunRecord:
         if name is None or not scored:
             return None
         line = (max if self.maximize else min)(scored, key=lambda line: line[name])
-        return {"metric": name, "value": line[name], "epoch": line["epoch"]}
+        return {
+            "metric": name,
+            "value": line[name],
+            "epoch": line["epoch"],
+            "maximize": self.maximize,
+        }
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, float | None]:

@@ -58,7 +58,7 @@ def test_the_summary_says_what_came_of_the_run(tmp_path):
     trainer_with(tmp_path, epochs=3, models=(model,), timer=timer, batch_size=8, dataset=dataset)
     found = summary(tmp_path)
     assert (found["status"], found["epochs"], found["iterations"]) == ("completed", 3, 9)
-    assert found["best"] == {"metric": "val/accuracy", "value": 0.75, "epoch": 2}
+    assert found["best"] == {"metric": "val/accuracy", "value": 0.75, "epoch": 2, "maximize": True}
     assert found["final"] == {"train/loss": pytest.approx(1 / 9), "val/accuracy": None}
     assert found["dataset"] == dataset
     assert found["model_sha256"] == model_sha256(model)
