@@ -29,6 +29,7 @@ BENCHMARKS = {
     "Saving": "checkpoint_stall.py",
     "Starting": "startup.py",
     "A live board": "visdom_board.py",
+    "Comparing runs": "comparing_runs.py",
     "What survives what": "survival.py",
 }
 
