@@ -7,6 +7,7 @@ import tempfile
 from multiprocessing.context import assert_spawning
 from multiprocessing.reduction import DupFd
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ class SharedArray:
     def _map(self) -> None:
         content = mmap.mmap(self._descriptor, max(1, math.prod(self.shape)))
         self.array = np.frombuffer(content, np.uint8, math.prod(self.shape)).reshape(self.shape)
+        finalize(self, os.close, self._descriptor)
 
     def __getstate__(self) -> tuple[tuple[int, ...], Any]:
         assert_spawning(self)  # only a process that is being started can be given a descriptor
@@ -47,7 +49,3 @@ class SharedArray:
         self.shape, duplicate = state
         self._descriptor = duplicate.detach()
         self._map()
-
-    def __del__(self) -> None:
-        if (descriptor := self.__dict__.pop("_descriptor", None)) is not None:
-            os.close(descriptor)
