@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from clocks import Clock as Clock
 from PIL import Image
 from torch import Tensor
 
@@ -32,19 +33,6 @@ class TickingClock:
     def __call__(self) -> int:
         self.now += 1
         return self.now
-
-
-class Clock:
-    """A clock that stands still but for what is spent on it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def spend(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sized
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset, default_collate
 
+from ignite_pipeline.data.loading_costs import LoadingCosts
 from ignite_pipeline.data.position_sampler import BatchKey, IterationKey
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.replicas import Replicated
@@ -81,6 +83,7 @@ class PositionKeyed(Dataset[Any]):
         self._reason = torch.empty(0, dtype=torch.uint8)
         self._worker_id = 0
         self._last_error = ""
+        self.costs = LoadingCosts()
 
     @property
     def draws(self) -> bool:
@@ -121,6 +124,7 @@ class PositionKeyed(Dataset[Any]):
     def work_as(self, worker_id: int) -> None:
         """Note for that worker from now on: it is the process that calls."""
         self._worker_id = worker_id
+        self.costs.work_as(worker_id)
 
     def _note(self, index: int) -> None:
         if self._at_work is not None:
@@ -130,34 +134,37 @@ class PositionKeyed(Dataset[Any]):
         """Return the batch of that key, collated, or those of several keys as `Replicated`."""
         if not isinstance(key, BatchKey):
             return Replicated([self.__getitems__(one) for one in key])
+        timed = self.costs.timed_of(key.indices, key.iteration, key.replica)
         if not self._takes_batches:
             with nullcontext() if self._deterministic else OF_TRANSFORMS.kept():
-                found = [self._sample(key.epoch, index) for index in key.indices]
+                found = [self._sample(key.epoch, index, index in timed) for index in key.indices]
             samples = [sample for sample in found if sample is not _NONE]
-            return self._collated(samples, key) if samples else Unread(self._last_error)
+            return self._collated(samples, key, bool(timed)) if samples else Unread(self._last_error)
         self._note(key.indices[0])
         try:
             seed = position_seed(self.seed, BATCH_STREAM, key.iteration, key.replica)
             with nullcontext() if self._deterministic else seeded(seed):
-                batch = cast(Any, self.dataset).__getitems__(key.indices)
+                read = cast(Any, self.dataset).__getitems__
+                batch = self.costs.read_batch(read, key.indices) if timed else read(key.indices)
         except Exception as error:
             raise _bad_sample(f"one of samples {key.indices}", error) from error
-        return self._collated(batch, key) if isinstance(batch, list) else batch
+        return self._collated(batch, key, bool(timed)) if isinstance(batch, list) else batch
 
-    def _collated(self, samples: list[Any], key: BatchKey) -> Any:
+    def _collated(self, samples: list[Any], key: BatchKey, is_timed: bool) -> Any:
+        collate = partial(self.costs.collate, self.collate_fn) if is_timed else self.collate_fn
         if self.collate_fn is default_collate:  # it draws nothing
-            return default_collate(samples)
+            return collate(samples)
         with seeded(position_seed(self.seed, COLLATE_STREAM, key.iteration, key.replica)):
-            return self.collate_fn(samples)
+            return collate(samples)
 
-    def _sample(self, epoch: int, position: int) -> Any:
+    def _sample(self, epoch: int, position: int, is_timed: bool) -> Any:
         index, attempt = position, 0
         while True:
             self._note(index)
             try:
                 if not self._deterministic:
                     OF_TRANSFORMS.seed(position_seed(self.seed, SAMPLE_STREAM, epoch, position))
-                return self.dataset[index]
+                return self.costs.read(self.dataset, index) if is_timed else self.dataset[index]
             except Exception as error:
                 attempt += 1
                 if self._bad is None or attempt == _ATTEMPTS:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ignite_pipeline.data.held_transforms import name_of
 from ignite_pipeline.seeding import seeded
 
 _DRAWS = 64
@@ -62,11 +63,6 @@ def _on_arrays(transform: Any) -> Callable[[Any], Any]:
     return call
 
 
-def _name_of(transform: Any) -> str:
-    """Return what to call a transform in a table."""
-    return getattr(transform, "__name__", type(transform).__name__)
-
-
 def _describe(value: Any) -> str:
     """Return what a transform returned, in words: its kind and size.
 
@@ -110,7 +106,7 @@ def transform_costs(
     medians = np.median(passes, axis=0) / len(samples) * 1000
     total = float(medians.sum()) or 1.0
     return [
-        TransformCost(_name_of(transform), float(ms), float(ms) / total, output)
+        TransformCost(name_of(transform), float(ms), float(ms) / total, output)
         for transform, ms, output in zip(transforms, medians, outputs, strict=True)
     ]
 
@@ -144,7 +140,7 @@ def quicker_orders(
         speedup = float(np.median(speedups))
         if speedup * _WORTH > 1 and min(speedups) > 1:
             ms = float(np.median([after for _, after in pairs])) / len(samples) * 1000
-            found.append(Reordering(tuple(map(_name_of, candidate)), ms, speedup, result))
+            found.append(Reordering(tuple(map(name_of, candidate)), ms, speedup, result))
     return sorted(found, key=lambda reordering: -reordering.speedup)
 
 
