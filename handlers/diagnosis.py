@@ -57,11 +57,14 @@ def diagnose(
     large = {part: value for part, value in {**in_loop, **in_run}.items() if value > LARGE_SHARE}
     found = []
     for part in sorted(large, key=lambda part: -weights[part]):
+        if part == "fetch" and loading:
+            name, of_loading = loading[0]
+            words = f"data-bound: {name}, {of_loading:.0%} of loading".replace("%", " %")
+            found.append(Finding("data-bound", large[part], name, words))
+            continue
         of_part, culprit = 1.0, None
         if part == "handlers":
             culprit, of_part = largest_handler(handlers, seconds["handlers"])
-        elif part == "fetch" and loading:
-            culprit, of_part = loading[0]
         found.append(_finding(_KINDS[part], large[part], culprit, of_part))
     if not found:
         computing = share("compute")

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from ignite.engine import Events
@@ -115,6 +116,31 @@ def test_the_timer_is_right_whatever_was_attached_before_it(tmp_path):
     assert found["timing"]["handlers_s"] == 5 * 3 * LENGTH
     assert found["timing"]["compute_s"] == 0
     assert found["timing"]["verdict"] == "handler-bound"
+
+
+class SlowTransform(Points):
+    def __init__(self):
+        super().__init__()
+        self.transform = self.blur
+
+    def blur(self, point):
+        time.sleep(0.01)
+        return point
+
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return self.transform(x), y
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_the_transform_that_makes_loading_slow_is_named(tmp_path, workers):
+    class Slow(Recipe):
+        def data(self):
+            return SlowTransform()
+
+    found, _ = Slow()(tmp_path / "run", "--num-workers", workers)
+    assert found["timing"]["verdict"] == "data-bound"
+    assert found["timing"]["diagnosis"].startswith("data-bound: blur, 9")
 
 
 DEADLY = """

@@ -294,6 +294,7 @@ class Run:
             label="GENERATED data" if self._description["name"] == "generated" else "",
         )
         self._several.share(evaluate, self.device)
+        timer.culprits.loading = lambda: _loading_costs(trainer)
         for evaluator in evaluators:
             timer.watch(evaluator, trainer)
         in_order: list[Handler | None] = [
@@ -418,3 +419,8 @@ class Run:
         self._directory.discard_if_empty()
         if isinstance(error, KeyboardInterrupt) and self._directory.exists:
             say(f"interrupted; go on with --resume {self.directory}")
+
+
+def _loading_costs(trainer: Engine) -> list[tuple[str, float]]:
+    loader = trainer.state.dataloader  # which may be another than at the start: workers are tried
+    return [(cost.name, cost.share) for cost in loader.costs()] if isinstance(loader, EndlessLoader) else []
