@@ -130,12 +130,23 @@ class _Observed(list[Any]):
 
     def append(self, entry: Any) -> None:
         """Add a handler, in front of the one that stays the last."""
+        closed = bool(self) and self[-1][0] in self.times.last
+        self.insert(len(self) - closed, entry)
+
+    # Ignite's profilers put theirs in front, or in the place of others.
+    def insert(self, place: Any, entry: Any) -> None:
+        """Add a handler at a place."""
+        super().insert(place, self._timed_entry(entry))
+
+    def __setitem__(self, place: Any, entry: Any) -> None:
+        super().__setitem__(place, self._timed_entry(entry))
+
+    def _timed_entry(self, entry: Any) -> "_Entry":
         timed = _Entry(entry)
         timed.sum_s = self.times.sum_of(self.event, entry[0])
-        closed = bool(self) and self[-1][0] in self.times.last
-        self.insert(len(self) - closed, timed)
         if timed.sum_s is not self.times.own_s:
             self.__class__ = _Timed
+        return timed
 
 
 class _Timed(_Observed):

@@ -194,6 +194,22 @@ def test_stalls_every_fiftieth_batch_are_waiting_for_data(clock, trainer):
     assert timer.findings()[0].share == pytest.approx(0.5, abs=0.01)
 
 
+def test_what_is_put_into_the_lists_of_ignite_is_timed_as_well(clock, trainer):
+    timer = FetchComputeTimer(clock=clock).attach(trainer)
+    Drawing(clock, 0.005).attach(trainer, Events.ITERATION_COMPLETED)
+    trainer.add_event_handler(Events.STARTED, wrap_as_profilers_do, trainer, clock)
+    run(trainer, clock)
+    assert named(timer)[0] == "handler-bound"
+    assert timer.seconds["handlers"] == pytest.approx(EPOCHS * LENGTH * 0.008)
+
+
+def wrap_as_profilers_do(engine, trainer, clock):
+    entries = trainer._event_handlers[Events.ITERATION_COMPLETED]
+    handler, args, kwargs = entries[-1]
+    entries[-1] = (lambda *given: (clock.spend(0.003), handler(*given)), args, kwargs)
+    entries.insert(0, (lambda: clock.spend(0.001), (), {}))  # in front of the end of the step
+
+
 class StepEvents(EventEnum):
     FORWARD_DONE = "forward_done"
 

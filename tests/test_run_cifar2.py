@@ -121,7 +121,10 @@ def test_the_data_may_have_moved_but_not_changed(image_tree, undisturbed, tmp_pa
     with pytest.raises(SystemExit) as exit_:
         run_cifar2.main(["--resume", str(directory), "--data-root", str(moved)])
     assert exit_.value.code == 2
-    assert "the data has changed, names, sizes, targets or contents (sha256) are others" in capsys.readouterr().err
+    assert (
+        "the data has changed, names, sizes, targets or contents (sha256) are others"
+        in capsys.readouterr().err
+    )
 
 
 def test_more_epochs_may_be_asked_for(undisturbed, tmp_path):
