@@ -349,10 +349,12 @@ class Mortal(Timely):
 def test_what_a_worker_noted_before_it_was_killed_stays():
     clock = Clock()
     dataset = Mortal(Spend(clock, 0.001), First(clock, 0.003))
+    others = multiprocessing.active_children()  # of earlier tests, perhaps
     loader, loaded = started(dataset, clock=clock, num_workers=2)
     with pytest.raises(WorkersFailed, match="a worker died"):
         list(loaded)
-    for worker in multiprocessing.active_children():
-        worker.join()
+    for worker in set(multiprocessing.active_children()) - set(others):
+        worker.join(timeout=60)
+        assert worker.exitcode is not None
     shares = {cost.name: cost.share for cost in loader.costs()}
     assert shares == pytest.approx({"First": 0.75, "reading": 0.25})
