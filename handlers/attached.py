@@ -39,29 +39,51 @@ def put_first(engine: Engine, event: Enum) -> bool:
     return bool(entries)
 
 
-def events_of(engine: Engine) -> list[Any]:
-    """Return the events that something is attached to, as they are fired.
+class _Kept(dict[Any, list[Any]]):
+    """What events call, each in a list of our making, also when Ignite puts another in its place."""
 
-    There are none where Ignite keeps them otherwise than we know.
+    def __init__(self, make: Callable[[Any, list[Any]], list[Any]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, event: Any) -> list[Any]:
+        self[event] = []
+        return self[event]
+
+    def __setitem__(self, event: Any, entries: list[Any]) -> None:
+        super().__setitem__(event, self._make(event, entries))
+
+
+def keep_entries(engine: Engine, make: Callable[[Any, list[Any]], list[Any]]) -> bool:
+    """Let what an event calls be kept in the list that ``make(event, entries)`` makes of the one it is in.
+
+    It is called for each event, as it is fired, now and whenever handlers are removed. ``entries`` are tuples
+    of three: the handler, its arguments, and those by name. Ignite iterates over them as the event is fired.
+    False is returned where Ignite keeps them otherwise than we know.
 
     >>> from ignite.engine import Events
-    >>> engine = Engine(lambda engine, batch: None)
-    >>> _ = engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), print)
-    >>> events_of(engine) == [Events.EPOCH_COMPLETED] and events_of(engine)[0] is Events.EPOCH_COMPLETED
+    >>> engine, made = Engine(lambda engine, batch: None), []
+    >>> removable = engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), print)
+    >>> keep_entries(engine, lambda event, entries: made.append((event, len(entries))) or entries)
+    True
+    >>> removable.remove()
+    >>> made == [(Events.EPOCH_COMPLETED, 1), (Events.EPOCH_COMPLETED, 0)]
     True
     """
-    with_handlers = list(getattr(engine, "_event_handlers", {}))
-    # What is attached with a filter is kept under an event that only equals the one that is fired.
-    return [event for event in getattr(engine, "_allowed_events", []) if event in with_handlers]
+    entries = getattr(engine, "_event_handlers", None)
+    if not isinstance(entries, dict) or not hasattr(engine, "_allowed_events"):
+        return False
 
+    def make_of(event: Any, entries: list[Any]) -> list[Any]:
+        # What is attached with a filter is kept under an event that only equals the one that is fired.
+        fired = next((allowed for allowed in engine._allowed_events if allowed == event), event)
+        return make(fired, entries)
 
-def replace_entries(engine: Engine, event: Enum, make: Callable[[list[Any]], list[Any]]) -> None:
-    """Let what an event calls be kept in the list that ``make`` makes of the one it is kept in.
-
-    Its items are tuples of three: the handler, its arguments, and those by name. Ignite iterates over it when
-    the event is fired.
-    """
-    engine._event_handlers[event] = make(_entries(engine, event))
+    kept = _Kept(make_of)
+    for event in list(entries):
+        kept[event] = entries[event]
+    engine._event_handlers = kept
+    return True
 
 
 def step_of(engine: Engine) -> Callable[[Engine, Any], Any]:

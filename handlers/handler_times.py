@@ -11,7 +11,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
-from handlers.attached import events_of, replace_entries, unfiltered
+from handlers.attached import keep_entries, unfiltered
 
 # All others are fired inside something else, the fetch, the step or a handler, or may be.
 _IN_THE_LOOP = (
@@ -74,15 +74,8 @@ class HandlerTimes:
         self._sums_s: dict[tuple[str, str, str], list[float]] = {}
 
     def observe(self, engine: Engine) -> bool:
-        """Observe all that is attached to the engine; return False where Ignite does not let us.
-
-        What is attached later, to an event that had handlers, is observed as well, and the rest from the next
-        call on.
-        """
-        events = events_of(engine)
-        for event in events:
-            replace_entries(engine, event, partial(self._observed, engine, event))
-        return bool(events)
+        """Observe what is attached to an engine, now or later; return False if Ignite does not let us."""
+        return keep_entries(engine, partial(self._observed, engine))
 
     def _observed(self, engine: Engine, event: Enum, entries: list[Any]) -> list[Any]:
         if isinstance(entries, _Observed) and entries.times is self:

@@ -139,8 +139,7 @@ def test_a_handler_that_others_remove_and_one_that_removes_itself_change_nothing
     assert timer.seconds["compute"] == pytest.approx(EPOCHS * LENGTH * STEP_S)
     assert timer.seconds["handlers"] == pytest.approx(EPOCHS * LENGTH * 0.005 + 150 * 0.001)
     drawn = next(time for time in timer.culprits.handlers.largest() if time.name == "Drawing.draw")
-    # What is removed takes the names along until the epoch ends.
-    assert drawn.seconds >= (EPOCHS - 2) * LENGTH * 0.005
+    assert drawn.seconds == pytest.approx(EPOCHS * LENGTH * 0.005)
 
 
 def test_an_engine_without_data_has_a_verdict(clock, trainer):
@@ -432,7 +431,6 @@ def test_where_ignite_keeps_handlers_otherwise_it_is_said(trainer):
     other = Engine(lambda engine, batch: None)
     del other.__dict__["_event_handlers"]
     assert not HandlerTimes().observe(other)
-    assert not HandlerTimes().observe(Engine(lambda engine, batch: None))
 
 
 def test_names_go_through_a_checkpoint(clock, trainer):
