@@ -1,8 +1,10 @@
 """What a run is bound by, and who it is that takes the time."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from handlers.advice import advice_on
 from handlers.findings import Finding
 from handlers.handler_times import HandlerTime
 
@@ -37,15 +39,17 @@ def diagnose(
     ``compute-bound`` where computing takes 90 % of the loop or more, and else ``balanced``; with fewer than
     20 iterations, ``too few iterations to say``.
 
-    ``handlers``, ``step`` and ``loading`` (names and shares) tell who it is, the largest first.
+    ``handlers``, ``step`` and ``loading`` (names and shares) tell who it is, the largest first. What would
+    be gained by less of a handler, of evaluations or of checkpoints is in ``advice`` (see `advice_on`).
 
     >>> shares = {"fetch": 0.1, "handlers": 0.4, "transfer": 0.0, "others": 0.0, "compute": 0.5}
     >>> draw = HandlerTime("ITERATION_COMPLETED", "SampleGrids.draw", "samples.py:40", seconds=3.1)
     >>> found = diagnose(
     ...     iterations=100, share=shares.get, seconds={"handlers": 4.0, "compute": 6.0}, handlers=[draw]
     ... )
-    >>> print(*found)
-    handler-bound: SampleGrids.draw (samples.py:40), 31 %
+    >>> print(found[0].words, found[0].advice, sep="; ")
+    handler-bound: SampleGrids.draw (samples.py:40), 31 %; call SampleGrids.draw (samples.py:40) once in 23
+    times: it would take less than 2 % of the loop
     """
     if iterations < _ENOUGH_ITERATIONS:
         return [_finding("too few iterations to say")]
@@ -65,7 +69,8 @@ def diagnose(
         of_part, culprit = 1.0, None
         if part == "handlers":
             culprit, of_part = largest_handler(handlers, seconds["handlers"])
-        found.append(_finding(_KINDS[part], large[part], culprit, of_part))
+        advice = advice_on(part, large[part] * of_part, culprit)
+        found.append(replace(_finding(_KINDS[part], large[part], culprit, of_part), advice=advice))
     if not found:
         computing = share("compute")
         culprit, of_part = _largest(step or {})
