@@ -166,3 +166,27 @@ def owner_of(handler: Any) -> Any:
     if isinstance(handler, FunctionType | BuiltinFunctionType | type):
         return getattr(handler, "__self__", None)
     return getattr(handler, "__self__", handler)
+
+
+def replace_handlers(engine: Engine, replaced: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Let ``replaced(handler)`` be called instead of each handler, as often as its filter lets it.
+
+    A handler whose filter Ignite keeps otherwise than we know stays.
+
+    >>> from ignite.engine import Events
+    >>> engine = Engine(lambda engine, batch: None)
+    >>> _ = engine.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda: print("called"))
+    >>> replace_handlers(engine, lambda handler: lambda: print("called instead"))
+    >>> _ = engine.run([0, 0, 0])
+    called instead
+    """
+    for event in list(getattr(engine, "_event_handlers", {})):
+        entries = _entries(engine, event)
+        for place, (handler, *arguments) in enumerate(entries):
+            if unfiltered(handler) is handler:
+                entries[place] = (replaced(handler), *arguments)
+                continue
+            names = handler.__code__.co_freevars
+            if "handler" in names:
+                cell = handler.__closure__[names.index("handler")]
+                cell.cell_contents = replaced(cell.cell_contents)

@@ -9,7 +9,7 @@ from killing import run_recipe
 from torch.utils.data import TensorDataset
 
 from ignite_pipeline.data.sample_transforms import Transformed
-from ignite_pipeline.profiling.__main__ import measured_transforms
+from ignite_pipeline.profiling.loop_profile import measured_transforms
 from ignite_pipeline.seeding import seeded
 
 import image_cases

@@ -1,23 +1,27 @@
-"""The data set, the step and the batch size of a recipe, taken from the recipe itself."""
+"""The data set, the step and the loader's options of a recipe, taken from the recipe itself."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ignite.engine import Engine
 from torch.utils.data import Dataset, default_collate
 
 from handlers.attached import step_of
 from ignite_pipeline.command_line import Parser
+from ignite_pipeline.compute import Compute
 from ignite_pipeline.data.loading import EndlessLoader
 from ignite_pipeline.data.position_keyed import Collate
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.profiling.tuning import Step
 from ignite_pipeline.run.options import add_run_options
 from ignite_pipeline.run.session import Run
+
+AnyRun = TypeVar("AnyRun", bound=Run)
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,13 @@ class Parts:
     step: Step | None
     batch_size: int
     collate_fn: Collate = default_collate
+    pin_memory: bool = False
+    compute: Compute | None = None
+    description: Mapping[str, Any] | None = None
 
 
-class _Enough(Exception):
-    """The recipe has told all."""
+class Enough(Exception):
+    """A run is over that has told all: what the recipe would do afterwards is done with a trained model."""
 
 
 class _Rehearsal(Run):
@@ -52,21 +59,35 @@ class _Rehearsal(Run):
 
     def train(self, trainer: Engine, loader: EndlessLoader, *, epochs: int) -> None:
         """Take the recipe apart."""
-        keyed, sampler = loader.dataset, loader.batch_sampler
-        self.parts = Parts(keyed.dataset, step_of(trainer), sampler.batch_size, keyed.collate_fn)
-        raise _Enough  # what a recipe does afterwards is done with a trained model
+        keyed, batch_size = loader.dataset, loader.batch_sampler.batch_size
+        step, pins = step_of(trainer), loader.pin_memory
+        self.parts = Parts(
+            keyed.dataset, step, batch_size, keyed.collate_fn, pins, self.compute, self._description
+        )
+        raise Enough
 
 
-def parts_of_recipe(recipe: Recipe, argv: Sequence[str]) -> Parts:
-    """Return the parts of a recipe as these arguments make it; nothing is trained, and nothing is kept."""
+def options_given(recipe: Recipe, argv: Sequence[str]) -> Namespace:
+    """Return the options of a recipe, as these arguments give them."""
     parser = recipe.parser()
     add_run_options(parser)
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "run"
-        options = parser.parse_args([*argv, "--output", str(output), "--visdom", "off"])
-        rehearsal = _Rehearsal("profiling", options)
-        with rehearsal, suppress(_Enough):
-            recipe.train(rehearsal)
+    return parser.parse_args(argv)
+
+
+def parts_of_recipe(recipe: Recipe, options: Namespace) -> Parts:
+    """Return the parts of a recipe as these options make it; nothing is trained, and nothing is kept."""
+    rehearsal = rehearse(recipe, options, _Rehearsal)
     if rehearsal.parts is None:
         raise BadInput("the recipe never calls run.train")
     return rehearsal.parts
+
+
+def rehearse(recipe: Recipe, options: Namespace, make_run: Callable[[str, Namespace], AnyRun]) -> AnyRun:
+    """Call a recipe with a run that keeps nothing, of one process, until it raises `Enough`; return it."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = str(Path(folder) / "run")
+        own = {"output": output, "resume": None, "visdom": "off", "replicas": 1, "max_iterations": None}
+        run = make_run("profiling", Namespace(**{**vars(options), **own}))
+        with run, suppress(Enough):
+            recipe.train(run)
+    return run

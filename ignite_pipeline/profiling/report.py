@@ -1,8 +1,12 @@
 """What profile_data.py found, in words and as a picture."""
 
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ignite_pipeline.profiling.answers import Answer
+from ignite_pipeline.profiling.recorded_run import RecordedRun
 from ignite_pipeline.profiling.tuning import Setting
 
 
@@ -60,6 +64,50 @@ def report(profile: dict[str, Any], now: Setting, best: Setting) -> list[str]:
             f" ({min(speedups):.2f} to {max(speedups):.2f}, {len(speedups)} runs of each in turn)"
         )
     return lines
+
+
+def report_of_run(run: RecordedRun, answers: Sequence[Answer]) -> list[str]:
+    """Return what takes the run's time, and what was tried about it, line by line."""
+    lines = [f"the run          {finding.words}" for finding in run.findings]
+    for answer in answers:
+        for one in answer.tried:
+            lines.append(f"  {one.words:48} {one.failed or _in_turns(one.speedups)}")
+        lines += [f"{answer.kind:16} {words}" for words in answer.words]
+        if answer.taken is not None:
+            runs = f"{len(answer.taken.speedups)} runs of each in turn"
+            lines.append(f"take             {answer.taken.words}: {_in_turns(answer.taken.speedups)}, {runs}")
+        elif answer.tried:
+            lines.append("keep             what the run has: nothing that was tried is quicker here")
+    ceiling = run.timing.get("ceiling_speedup")
+    if ceiling:
+        low, high = run.timing["ceiling_speedup_95"]
+        lines.append(f"perfect loading  would give {ceiling:.2f}x ({low:.2f} to {high:.2f})")
+    return lines
+
+
+def _in_turns(speedups: Sequence[float]) -> str:
+    return f"{statistics.median(speedups):.2f}x ({min(speedups):.2f} to {max(speedups):.2f})"
+
+
+def plot_tried(answers: Sequence[Answer], path: Path) -> None:
+    """Draw how much faster the loop was with each change that was tried."""
+    from matplotlib.figure import Figure
+
+    tried = [one for answer in answers for one in answer.tried if one.speedups]
+    figure = Figure(figsize=(9, 0.45 * len(tried) + 1.8), dpi=110, layout="constrained")
+    taken = [answer.taken.words for answer in answers if answer.taken is not None]
+    figure.suptitle(f"take {' and '.join(taken)}" if taken else "nothing is quicker here", fontsize=10)
+    axis = figure.subplots()
+    axis.axvline(1, color="#00798c", label="as it is")
+    for place, one in enumerate(tried):
+        axis.plot(one.speedups, [place] * len(one.speedups), "o", color="#c9d6df")
+        axis.plot(one.speedup, place, "|", markersize=18, color="#d1495b", label="" if place else "median")
+    axis.set_yticks(range(len(tried)), [one.words for one in tried])
+    axis.invert_yaxis()
+    axis.tick_params(labelsize=8)
+    axis.set_xlabel("times as fast")
+    axis.legend(fontsize=8)
+    figure.savefig(path)
 
 
 def plot(profile: dict[str, Any], path: Path) -> None:

@@ -15,11 +15,12 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from ignite_pipeline.data.loading import endless_loader
 from ignite_pipeline.data.position_keyed import Collate, size_of
 from ignite_pipeline.machine import available_cores
+from ignite_pipeline.nested import leaves
 
 Step = Callable[[Engine, Any], Any]
 FINAL_ROUNDS = 3
 _FINALISTS = 3
-_WORTHWHILE = 1.03
+WORTHWHILE = 1.03
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def flops_per_s(step: Step, batch: Any, step_s: float) -> tuple[float, float]:
 
     with FlopCounterMode(display=False) as counter:
         step(Engine(step), batch)
-    device = next((part.device for part in batch if isinstance(part, torch.Tensor)), torch.device("cpu"))
+    device = next((leaf.device for leaf in leaves(batch)), torch.device("cpu"))
     a = torch.randn(1024, 1024, device=device)
     product_s = seconds_a_batch(_again(a), lambda a: _finished(a @ a), seconds=0.3)
     return counter.get_total_flops() / step_s, 2 * 1024**3 / product_s
@@ -251,7 +252,7 @@ def recommend(
     on_progress(f"{best} against {now}")
     pairs_s = paired_loops_s(dataset, step, (now, best), rounds=FINAL_ROUNDS, seconds=2 * seconds)
     speedup = statistics.median(before / after for before, after in pairs_s)
-    return (best, speedup, found) if speedup >= _WORTHWHILE else (now, 1.0, found)
+    return (best, speedup, found) if speedup >= WORTHWHILE else (now, 1.0, found)
 
 
 def paired_loops_s(

@@ -28,6 +28,7 @@ from ignite_pipeline.errors import BadInput
 from ignite_pipeline.run.circumstances import circumstances, differences
 from ignite_pipeline.run.options import RESUMABLE
 from ignite_pipeline.run.processes import Processes
+from ignite_pipeline.run.recipe_place import place_of
 from ignite_pipeline.run.restarted import job
 from ignite_pipeline.run.run_config import read_run_config
 from ignite_pipeline.run.stored_options import flag, kept_options, options_as_text, options_as_tuple
@@ -175,6 +176,7 @@ class RunDirectory:
             "options_as_is": self._as_is,
             "dataset": dataset,
             "notices": notices,
+            "recipe": place_of(recipe),
         }
         where = circumstances(torch.device(options.device))
         session = {

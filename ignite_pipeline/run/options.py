@@ -3,7 +3,7 @@
 import argparse
 import copy
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,13 +179,12 @@ def parse_options(
     if options is not None and options.resume is None:
         require_readable(parser, options)
         return options
-    parsed = vars(_lenient(parser).parse_args(words))
-    given = {name: value for name, value in parsed.items() if value is not _NOT_GIVEN}
+    given = _given(parser, words)
     directory = Path(given["resume"])
     config = read_run_config(directory, task=task)
     stored = stored_options(parser, config, directory)
     free = {*RESUMABLE, *resumable}
-    defaults = {action.dest: action.default for action in parser._actions if action.dest != "help"}
+    defaults = _defaults(parser)
     given = {
         name: value
         for name, value in given.items()
@@ -204,6 +203,23 @@ def parse_options(
             )
     # Options that are newer than the run have their defaults.
     return argparse.Namespace(**{**defaults, **stored, **given})
+
+
+def options_of_run(
+    parser: argparse.ArgumentParser, config: Mapping[str, Any], directory: Path, words: Sequence[str]
+) -> argparse.Namespace:
+    """Return the options that a run's ``config.json`` has, but for those that ``words`` give anew."""
+    stored = stored_options(parser, config, directory)
+    return argparse.Namespace(**{**_defaults(parser), **stored, **_given(parser, words)})
+
+
+def _defaults(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    return {action.dest: action.default for action in parser._actions if action.dest != "help"}
+
+
+def _given(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
+    parsed = vars(_lenient(parser).parse_args(words))
+    return {name: value for name, value in parsed.items() if value is not _NOT_GIVEN}
 
 
 def _resumes(words: Sequence[str]) -> bool:

@@ -1,7 +1,8 @@
 """What a run's record says about its data, and how it went."""
 
 import json
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,13 @@ def say_how_it_went(directory: Path) -> None:
     print(" · ".join(words))
     for finding in timing["findings"][1:]:
         say(f"also {finding['words']}")
+    if step := _next_step(timing["findings"][0], directory):
+        say(f"next: {step}")
+
+
+def _next_step(finding: Mapping[str, Any], directory: Path) -> str | None:
+    """Return what to do about the verdict. That a run computes most of its time is as it should be."""
+    if finding["advice"] is None and finding["kind"] in ("data-bound", "transfer-bound"):
+        return f"python -m ignite_pipeline.profiling --run {shlex.quote(str(directory))}"
+    advice: str | None = finding["advice"]
+    return advice

@@ -1,0 +1,330 @@
+"""Runs of a small recipe in which something takes long: what is tried about it, and what that gave."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import profile_data
+from handlers.files import read_metrics
+from ignite_pipeline.profiling import __main__ as profiler
+from ignite_pipeline.profiling import tuning
+from ignite_pipeline.run import launch
+
+PLANTED = '''
+import os
+import time
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+from torch.utils.data import Dataset, default_collate
+from handlers import EvaluateEachEpoch
+from handlers.attached import step_of
+from ignite_pipeline.run import Parser, Run, launch
+from ignite_pipeline.steps import supervised_step
+
+def spend(seconds):
+    if seconds:  # to sleep for none is to let others go first
+        time.sleep(seconds)
+
+class Images(Dataset):
+    def __init__(self, folder, read_s):
+        os.listdir(folder)
+        self.read_s = read_s
+
+    def __len__(self):
+        return 240
+
+    def __getitem__(self, index):
+        spend(self.read_s)
+        return torch.rand(1, 8, 8), 0
+
+class Batch:
+    """One whose way to the device is long."""
+    def __init__(self, samples, seconds):
+        self.samples, self.seconds = samples, seconds
+
+    def to(self, device, **options):
+        time.sleep(self.seconds)
+        return default_collate(self.samples)
+
+class Net(nn.Module):
+    """One that is quicker in bfloat16, and in channels_last."""
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+        self.body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(32, 2))
+
+    def forward(self, x):
+        weight = self.body[1].weight
+        quick = torch.is_autocast_enabled("cpu"), weight.is_contiguous(memory_format=torch.channels_last)
+        spend(self.seconds / 2 ** sum(quick))
+        return self.body(x)
+
+class Draw:
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def attach(self, engine):
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=2), self.draw)
+
+    def draw(self):
+        time.sleep(self.seconds)
+
+class Notes:
+    """Something that takes long to save."""
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def state_dict(self):
+        spend(self.seconds)
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+def parser():
+    parser = Parser()
+    parser.add_argument("--data-root", default=".")
+    parser.add_argument("--epochs", type=int, default=1)
+    for name in ("--read-s", "--move-s", "--compute-s", "--draw-s", "--evaluate-s", "--save-s"):
+        parser.add_argument(name, type=float, default=0.0)
+    return parser
+
+def train(run: Run):
+    o = run.options
+    collate = (lambda samples: Batch(samples, o.move_s)) if o.move_s else default_collate
+    images = Images(o.data_root, o.read_s)
+    loader = run.train_loader(images, batch_size=8, collate_fn=collate)
+    model = run.place(Net(o.compute_s))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
+    trainer = Engine(supervised_step(model, optimizer, nn.functional.cross_entropy, compute=run.compute))
+    evaluator = Engine(lambda engine, batch: spend(o.evaluate_s))
+    draw = [Draw(o.draw_s)] if o.draw_s else []
+    evaluate = [EvaluateEachEpoch(evaluator, [0])]
+    save = {"model": model, "optimizer": optimizer, "notes": Notes(o.save_s)}
+    run.attach(trainer, measure=draw, evaluate=evaluate, save=save)
+    run.train(trainer, loader, epochs=o.epochs)
+
+if __name__ == "__main__":
+    launch(train, parser(), task="planted")
+'''
+QUIET = ["--visdom", "off", "--precision", "fp32", "--num-workers", "0", "--checkpoint-every-s", "100"]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A recipe in a folder of a stranger's."""
+    folder = tmp_path_factory.mktemp("stranger")
+    (folder / "planted_recipe.py").write_text(PLANTED)
+    (folder / "data").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield importlib.import_module("planted_recipe")
+    del sys.modules["planted_recipe"]
+
+
+@pytest.fixture
+def trained(recipe, tmp_path, capfd):
+    """Train, one thing slow; return the run's directory and what was said."""
+
+    def train(*options):
+        root = ["--data-root", str(Path(recipe.__file__).parent / "data")]
+        argv = ["--output", str(tmp_path / "run"), *QUIET, *root, *options]
+        launch(recipe.train, recipe.parser(), argv, task="planted")
+        return tmp_path / "run", capfd.readouterr().err
+
+    return train
+
+
+@pytest.fixture(autouse=True)
+def _quick_search(monkeypatch):
+    """A machine on which each worker makes a loop quicker by a known amount."""
+
+    def seconds(dataset, step_or_setting, *rest, **options):
+        setting = rest[0] if rest else step_or_setting
+        return 0.02 / (1 + setting.num_workers)
+
+    monkeypatch.setattr(tuning, "loop_s", seconds)
+    monkeypatch.setattr(tuning, "loader_s", seconds)
+
+
+def profile(directory, *options):
+    profiler.main(["--run", str(directory), "--seconds", "0.01", *options])
+    return json.loads((directory / "profile.json").read_text())
+
+
+def first_answer(profile, kind):
+    assert profile["findings"][0]["kind"] == kind
+    return profile["answers"][0]
+
+
+def test_waiting_for_data_gets_a_search_with_the_run_s_own_recipe(trained, capfd):
+    directory, said = trained("--read-s", "0.002")
+    assert f"next: python -m ignite_pipeline.profiling --run {directory}" in said
+    found = profile(directory)
+    assert found["findings"][0]["kind"] == "data-bound"
+    assert (found["batch_size"], found["samples"]) == (8, 240)
+    assert found["items_per_s"] < 500  # each takes 2 ms, an option of the run's
+    workers = max(one.num_workers for one in tuning.candidates(8))
+    assert found["confirmed"]["speedup"] == pytest.approx(1 + workers)
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].startswith("the run          data-bound")
+    assert any(line.startswith("confirmed") for line in lines)
+    assert (directory / "profile.png").stat().st_size > 5000
+
+
+def test_computing_gets_what_was_quicker_here_together(trained, capfd):
+    directory, said = trained("--compute-s", "0.03")
+    assert "next:" not in said
+    answer = first_answer(profile(directory), "compute-bound")
+    tried = {one["words"]: one for one in answer["tried"]}
+    assert {"--precision bf16", "model.to(memory_format=torch.channels_last)"} < tried.keys()
+    assert any(words.startswith("torch.set_num_threads") for words in tried) or os.cpu_count() == 1
+    taken = answer["taken"]
+    assert taken["words"].startswith("--precision bf16 and model.to(memory_format=torch.channels_last)")
+    assert len(taken["speedups"]) == 5
+    assert min(taken["speedups"]) > 1.5
+    out = capfd.readouterr().out
+    assert f"take             {taken['words']}" in out
+    assert "another precision is another training" in out
+    assert "perfect loading  would give" in out
+    assert (directory / "profile.png").stat().st_size > 5000
+
+
+def test_where_nothing_is_quicker_it_is_said_with_the_ceiling(trained, monkeypatch, capfd):
+    directory, _ = trained("--compute-s", "0.03")
+    monkeypatch.setattr("ignite_pipeline.profiling.changes.loop_s", lambda *args, **options: 0.01)
+    assert first_answer(profile(directory), "compute-bound")["taken"] is None
+    out = capfd.readouterr().out
+    assert "keep             what the run has: nothing that was tried is quicker here" in out
+    assert "perfect loading  would give 1.0" in out
+
+
+def test_a_slow_way_to_the_device_without_a_gpu_is_counted_in_bytes_and_not_tried(trained):
+    directory, said = trained("--move-s", "0.01")
+    assert f"next: python -m ignite_pipeline.profiling --run {directory}" in said
+    answer = first_answer(profile(directory), "transfer-bound")
+    assert not answer["tried"]
+    assert answer["words"][-1] == "not tried: there is no GPU to move a batch to"
+
+
+def test_a_slow_handler_is_called_less_often_and_takes_what_was_computed(trained):
+    directory, said = trained("--compute-s", "0.004", "--draw-s", "0.008")
+    answer = first_answer(profile(directory, "--seconds", "0.5"), "handler-bound")
+    (words,) = answer["words"]
+    assert words.startswith("call Draw.draw (planted_recipe.py:")
+    assert f"next: {words.partition(';')[0]}" in said
+    share = float(words.partition("; tried: ")[2].removesuffix(" %")) / 100
+    assert share == pytest.approx(0.02, rel=0.5)
+
+
+def test_a_handler_that_cannot_be_tried_soon_is_computed(trained):
+    directory, _ = trained("--draw-s", "0.02")
+    (words,) = first_answer(profile(directory, "--seconds", "0.0001"), "handler-bound")["words"]
+    assert words.endswith("(computed)")
+
+
+def test_a_slow_evaluation_gets_what_half_of_it_would_be(trained):
+    directory, said = trained("--evaluate-s", "0.5")
+    (words,) = first_answer(profile(directory), "evaluation-bound")["words"]
+    assert words.startswith("evaluate half as often, or half of the data: it would take")
+    assert f"next: {words.removesuffix(' (computed)')}" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--save-s", "0.5"], "most are those of each epoch's end: --save-in-background"),
+        (
+            ["--save-s", "0.03", "--checkpoint-every-s", "0.001"],
+            "--checkpoint-every-s 0.002 saves half as often",
+        ),
+    ],
+)
+def test_slow_checkpoints_get_the_option_that_changes_them(trained, options, words):
+    directory, _ = trained(*options)
+    answers = {answer["kind"]: answer for answer in profile(directory)["answers"]}
+    advice, option = answers["checkpoint-bound"]["words"]
+    assert advice.startswith("save half as often: it would take")
+    assert option == words
+
+
+def test_a_run_that_goes_on_is_profiled_by_its_epochs_and_left_as_it_is(trained, capfd):
+    directory, _ = trained("--move-s", "0.01")
+    (directory / "summary.json").unlink()
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert first_answer(profile(directory), "transfer-bound")
+    after = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    assert {path.name for path in after.keys() - before.keys()} == {"profile.json"}
+    assert "has not ended" in capfd.readouterr().err
+    assert read_metrics(directory)
+
+
+def test_options_beside_a_run_stand_in_for_its_own(trained, tmp_path):
+    directory, _ = trained("--draw-s", "0.004")
+    output = tmp_path / "elsewhere"
+    profiler.main(["--run", str(directory), "--draw-s", "0", "--seconds", "0.01", "--output", str(output)])
+    answer = json.loads((output / "profile.json").read_text())["answers"][0]
+    assert answer["words"][0].endswith("(computed)")  # there is no such handler to try
+    assert not (directory / "profile.json").exists()
+
+
+def test_a_script_s_run_is_profiled_from_another_folder(recipe, tmp_path):
+    folder = Path(recipe.__file__).parent
+    command = [sys.executable, "planted_recipe.py", "--output", tmp_path / "run", "--evaluate-s", "0.5"]
+    command += ["--data-root", folder / "data", *QUIET]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    profile_data.main(["--run", str(tmp_path / "run"), "--seconds", "0.01"])
+    found = json.loads((tmp_path / "run" / "profile.json").read_text())
+    assert first_answer(found, "evaluation-bound")
+
+
+def edited(directory, **entries):
+    path = directory / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+@pytest.mark.parametrize(
+    ("entries", "options", "words"),
+    [
+        ({"recipe": None}, [], "config.json does not say where its recipe is; name it with --recipe MODULE"),
+        ({"recipe": {"file": "/gone/mine.py"}}, [], "its recipe /gone/mine.py is not there any more"),
+        ({}, ["--lr", "1"], "unrecognized arguments: --lr 1"),
+        ({}, ["--dataset-factory", "a:b"], "--run has a recipe: leave out --dataset-factory"),
+        ({}, ["--data-root", "/nowhere"], "if that has moved, give --data-root anew"),
+        ({}, ["--batch-size", "8"], "unrecognized arguments: --batch-size 8"),
+        ({"task": None}, [], "is not that of a"),
+    ],
+)
+def test_bad_input_is_one_line(trained, entries, options, words, capfd):
+    directory, _ = trained()
+    edited(directory, **entries)
+    with pytest.raises(SystemExit) as exit_:
+        profile(directory, *options)
+    assert exit_.value.code == 2
+    error = capfd.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_a_recipe_that_has_changed_is_named(trained, recipe, capfd):
+    directory, _ = trained()
+    place = json.loads((directory / "config.json").read_text())["recipe"]
+    assert place == {"module": "planted_recipe", "file": recipe.__file__, "function": "train"}
+    edited(directory, recipe={**place, "function": "trained"})
+    with pytest.raises(SystemExit):
+        profile(directory)
+    assert "has changed: module 'planted_recipe' has no attribute 'trained'" in capfd.readouterr().err
+
+
+def test_what_is_no_run_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        profiler.main(["--run", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert "not a run directory" in capsys.readouterr().err
