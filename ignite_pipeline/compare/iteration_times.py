@@ -14,9 +14,9 @@ Seconds = dict[str, float]
 def usual_seconds(run: PastRun) -> Seconds | None:
     """Return the median seconds of each part of the loop, or None if the record has none.
 
-    It hardly minds what else runs on the machine (on a busy one it varied by 1.5 % from run to run, where the
-    mean varied by 10 %, see benchmarks/comparing_runs.py), but sees nothing of what comes in fewer than half
-    of the iterations.
+    It minds least what else runs on the machine (on two shared cores it varied by 3.8 % from run to run, and
+    the mean varied by 11.9 %, see benchmarks/comparing_runs.py), but sees nothing of what comes in fewer than
+    half of the iterations.
     """
     medians = run.timing.get("median_s")
     if not isinstance(medians, dict):
