@@ -1,6 +1,7 @@
 """What is attached to an engine, which Ignite keeps under a private name: the one place that reads it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from enum import Enum
 from functools import partial, wraps
 from types import BuiltinFunctionType, FunctionType
@@ -8,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ignite.distributed import utils as idist_utils
 from ignite.distributed.comp_models.base import _SerialModel
-from ignite.engine import Engine
+from ignite.engine import Engine, State
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -190,3 +191,27 @@ def replace_handlers(engine: Engine, replaced: Callable[[Callable[..., Any]], Ca
             if "handler" in names:
                 cell = handler.__closure__[names.index("handler")]
                 cell.cell_contents = replaced(cell.cell_contents)
+
+
+def around_run(engine: Engine, enter: Callable[[], AbstractContextManager[object]]) -> None:
+    """Let every run of an engine happen inside the context that ``enter()`` returns, however it ends.
+
+    Events will not do: with a handler of ``EXCEPTION_RAISED``, Ignite leaves it to that to raise it again.
+
+    >>> from contextlib import closing
+    >>> from io import StringIO
+    >>> file = StringIO()
+    >>> engine = Engine(lambda engine, batch: file.write(batch))
+    >>> around_run(engine, lambda: closing(file))
+    >>> _ = engine.run(["a"])
+    >>> file.closed
+    True
+    """
+    run = engine.run
+
+    @wraps(run)
+    def run_inside(*args: Any, **kwargs: Any) -> State:
+        with enter():
+            return run(*args, **kwargs)
+
+    engine.run = run_inside  # type: ignore[method-assign]
