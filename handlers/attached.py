@@ -207,11 +207,17 @@ def around_run(engine: Engine, enter: Callable[[], AbstractContextManager[object
     >>> file.closed
     True
     """
-    run = engine.run
+    engine.run = _RunInside(engine.run, enter)  # type: ignore[method-assign]
 
-    @wraps(run)
-    def run_inside(*args: Any, **kwargs: Any) -> State:
-        with enter():
-            return run(*args, **kwargs)
 
-    engine.run = run_inside  # type: ignore[method-assign]
+class _RunInside:
+    """An object, for a copy of the engine to have one that runs the copy."""
+
+    def __init__(
+        self, run: Callable[..., State], enter: Callable[[], AbstractContextManager[object]]
+    ) -> None:
+        self._run, self._enter = run, enter
+
+    def __call__(self, *args: Any, **kwargs: Any) -> State:
+        with self._enter():
+            return self._run(*args, **kwargs)

@@ -1,23 +1,22 @@
-"""Who takes the time of a run: handlers, parts of the step, transforms, and whatever else is watched."""
+"""Who takes the time of a run, and its memory: handlers, parts of the step, transforms, others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
+
+from ignite.engine import Engine
 
 from handlers.diagnosis import LARGE_SHARE, diagnose, largest_handler, slow_phases
 from handlers.findings import Finding
+from handlers.foreign_load import ForeignLoad
+from handlers.garbage import GarbageCollection
 from handlers.handler_times import HandlerTime, HandlerTimes
+from handlers.memory_growth import MemoryGrowth
+from handlers.states import Stateful
 from handlers.step_parts import StepParts
 from handlers.timing_statistics import IterationTimes
 
 _MOST_HANDLERS = 8
-
-
-class Watcher(Protocol):
-    """Whoever finds something out about a run."""
-
-    def findings(self) -> list[Finding]:
-        """Return what has been found so far."""
 
 
 class Culprits:
@@ -29,8 +28,25 @@ class Culprits:
         """Returns what loading a sample consists of, by name and share, the largest first, if it is known."""
         self.straggler: Finding | None = None
         """Which of several processes the others wait for, if it is one."""
-        self.watchers: list[Watcher] = []
-        """Who else has something to say of the run."""
+        self.memory, self.garbage, self.cores = MemoryGrowth(), GarbageCollection(), ForeignLoad()
+        self.memory_due = -1
+        """After how many iterations to call `look_at_memory`."""
+
+    def watch(self, engine: Engine) -> None:
+        """Watch whatever runs of the engine follow; handlers are observed from now on."""
+        self.handlers.observe(engine)
+        self.garbage.attach(engine)
+        self.cores.attach(engine)
+
+    def begin(self, engine: Engine, *, iteration: int, make_event: Callable[[], Any] | None) -> None:
+        """Begin a run of the engine, at an iteration; ``make_event`` as in `StepParts.begin`."""
+        self.step.begin(engine, iteration=iteration, make_event=make_event)
+        self.memory.start()
+        self.memory_due = iteration + 1
+
+    def look_at_memory(self) -> None:
+        """Look at what the run takes of it, if it is time; `memory_due` says when to call this again."""
+        self.memory_due += self.memory.look()
 
     def findings(self, times: IterationTimes, seconds: Mapping[str, float], host_s: float) -> list[Finding]:
         """Return what takes much of the time, and who it is, the largest first: the first is the verdict.
@@ -46,7 +62,7 @@ class Culprits:
             loading=self.loading(),
         )
         straggler = [] if self.straggler is None else [self.straggler]
-        watched = [finding for watcher in self.watchers for finding in watcher.findings()]
+        watched = [*self.memory.findings(), *self.garbage.findings(), *self.cores.findings()]
         return [*straggler, *found, *slow_phases(times.phases(), seconds), *watched]
 
     def describe(self, seconds: Mapping[str, float], host_s: float) -> dict[str, Any]:
@@ -67,9 +83,12 @@ class Culprits:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seconds so far, for a checkpoint."""
-        return {"handlers": self.handlers.state_dict(), "step": self.step.state_dict()}
+        return {name: part.state_dict() for name, part in self._kept().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's seconds."""
-        self.handlers.load_state_dict(state["handlers"])
-        self.step.load_state_dict(state["step"])
+        for name, part in self._kept().items():
+            part.load_state_dict(state[name])
+
+    def _kept(self) -> dict[str, Stateful]:
+        return {"handlers": self.handlers, "step": self.step, "garbage": self.garbage, "cores": self.cores}

@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from handlers.attached import put_first
+from handlers.charged_seconds import ChargedSeconds
 from handlers.culprits import Culprits
 from handlers.device_time import DeviceTimeline
 from handlers.findings import Finding
@@ -66,14 +67,13 @@ class FetchComputeTimer:
         self.clock, self.make_event, self.names = clock, make_event, names
         self.times = IterationTimes(LOOP_PARTS)
         self.iterations = 0
-        self._host: dict[str, float] = dict.fromkeys(PARTS, 0)
+        self.charged = ChargedSeconds(PARTS, clock=clock, differences_of=LOOP_PARTS)
+        self._charge = self.charged.charge
         self._device_less_host: dict[str, float] = dict.fromkeys(LOOP_PARTS, 0)
         self._device: DeviceTimeline | None = None
         self._epoch_start = self.seconds
-        self._iteration_start: tuple[float, ...] | None = None
-        self._mark = 0.0
-        self._started = False
         self._inside = "handlers"
+        self._outside: list[str] = []
         self._awaits_first_batch = True
         handlers = HandlerTimes(
             clock=clock,
@@ -99,29 +99,35 @@ class FetchComputeTimer:
             engine.add_event_handler(event, handler)
             put_first(engine, event)
         if self.names:
-            self._handler_times.observe(engine)
+            self.culprits.watch(engine)
         return self
 
     def watch(self, evaluator: Engine, trainer: Engine) -> "FetchComputeTimer":
         """Charge the runs of ``evaluator`` inside ``trainer``'s to evaluation, and return self."""
-        evaluator.add_event_handler(Events.STARTED, self._charge_handlers)
+
+        @evaluator.on(Events.STARTED)
+        def start_evaluation() -> None:
+            self._charge_inside()
+            self._outside.append(self._inside)
+            self._inside = "evaluate"
 
         @evaluator.on(Events.COMPLETED)
         def end_evaluation() -> None:
-            self._handler_times.elsewhere_s[0] += self._charge("evaluate")
+            self._charge_elsewhere("evaluate")
+            self._inside = self._outside.pop()
             self.publish(trainer)
 
         return self
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Charge what runs inside to that part."""
-        self._charge(self._inside)
+        """Charge what runs inside to that part; what is the loop's, inside an evaluation, to that."""
+        self._charge_inside()
         self._step_parts.pause()
         try:
             yield
         finally:
-            self._handler_times.elsewhere_s[0] += self._charge(name)
+            self._charge_elsewhere("evaluate" if self._inside == "evaluate" and name in LOOP_PARTS else name)
             self._step_parts.go_on()
 
     def timed(self, name: str, function: Callable[P, T]) -> Callable[P, T]:
@@ -134,14 +140,14 @@ class FetchComputeTimer:
 
         return charged
 
-    def _charge(self, part: str) -> float:
-        now = self.clock()
-        seconds = now - self._mark
-        self._mark = now
-        if not self._started:  # there is nothing that it could be a part of
-            return 0.0
-        self._host[part] += seconds
-        return seconds
+    def _charge_inside(self) -> None:
+        if self._inside == "evaluate":
+            self._charge_elsewhere("evaluate")
+        else:
+            self._charge(self._inside)
+
+    def _charge_elsewhere(self, part: str) -> None:
+        self._handler_times.elsewhere_s[0] += self._charge(part)
 
     # Ignite calls a handler that does not ask for the engine in half the time.
     def _charge_handlers(self) -> None:
@@ -156,20 +162,21 @@ class FetchComputeTimer:
         ):
             if not engine.has_event_handler(handler, event):
                 engine.add_event_handler(event, handler)
-        self._awaits_first_batch, self._iteration_start, self._device = True, None, None
+        self._awaits_first_batch, self._device = True, None
         if self.make_event is not None:
             self._device = DeviceTimeline(self.make_event)
         elif torch.cuda.is_initialized():
             self.make_event = lambda: torch.cuda.Event(enable_timing=True)
             self._device = DeviceTimeline(self.make_event)
         if self.names:
-            self._step_parts.begin(engine, iteration=self.iterations, make_event=self.make_event)
+            self.culprits.begin(engine, iteration=self.iterations, make_event=self.make_event)
         self._inside = "handlers"
-        self._mark, self._started = self.clock(), True
+        self._outside.clear()
+        self.charged.start()
 
     def _start_epoch(self, engine: Engine) -> None:
         if self.names:
-            self._handler_times.observe(engine)
+            self.culprits.memory.start_epoch(engine)
         resumed_inside = engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length
         if not resumed_inside:
             self._epoch_start = self.seconds
@@ -204,26 +211,16 @@ class FetchComputeTimer:
         if self._step_parts.looks:
             self._step_parts.end()
         self.iterations += 1
+        if self.iterations == self.culprits.memory_due:
+            self.culprits.look_at_memory()
         if self._device is not None:
-            self._device.end_step(self._since_last())
+            self._device.end_step(self.charged.since_last())
             self._read_device(self._device)
 
     def _end_iteration(self) -> None:
         # The first iteration is left out: its batch was another part's, and its step finds nothing warm.
-        if self._device is None and (times := self._since_last()) is not None:
+        if self._device is None and (times := self.charged.since_last()) is not None:
             self.times.add(times[:-1])
-
-    def _since_last(self) -> tuple[float, ...] | None:
-        """Return the host's seconds in each part of the loop, and outside it, since the last call, if any."""
-        host, before = self._host, self._iteration_start
-        now = (host["fetch"], host["transfer"], host["compute"], host["handlers"], host["others"], self._mark)
-        self._iteration_start = now
-        if before is None:
-            return None
-        fetch, transfer = now[0] - before[0], now[1] - before[1]
-        compute, handlers, others = now[2] - before[2], now[3] - before[3], now[4] - before[4]
-        in_loop = fetch + transfer + compute + handlers + others
-        return fetch, transfer, compute, handlers, others, now[5] - before[5] - in_loop
 
     def _read_device(self, device: DeviceTimeline) -> None:
         for idle_s, busy_s, host in device.passed():
@@ -242,7 +239,10 @@ class FetchComputeTimer:
     @property
     def seconds(self) -> dict[str, float]:
         """The seconds of each part so far."""
-        return {part: seconds + self._device_less_host.get(part, 0) for part, seconds in self._host.items()}
+        return {
+            part: seconds + self._device_less_host.get(part, 0)
+            for part, seconds in self.charged.seconds.items()
+        }
 
     def publish(self, engine: Engine) -> None:
         """Publish the seconds of each part in this epoch so far as ``time/<part>_s``."""
@@ -266,7 +266,7 @@ class FetchComputeTimer:
 
     def findings(self) -> list[Finding]:
         """Return what takes much of the time, and who it is, the largest first: the first is the verdict."""
-        return self.culprits.findings(self.times, self.seconds, self._host["handlers"])
+        return self.culprits.findings(self.times, self.seconds, self.charged.seconds["handlers"])
 
     def verdict(self) -> str:
         """Return the kind of the first of the findings."""
@@ -286,7 +286,7 @@ class FetchComputeTimer:
             "verdict": findings[0].kind,
             "diagnosis": str(findings[0]),
             "findings": [vars(finding) for finding in findings],
-            **self.culprits.describe(seconds, self._host["handlers"]),
+            **self.culprits.describe(seconds, self.charged.seconds["handlers"]),
             "phases": self.times.phases(),
             "ceiling_speedup": ceiling and ceiling[0],
             "ceiling_speedup_95": ceiling and list(ceiling[1:]),
@@ -307,7 +307,7 @@ class FetchComputeTimer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's seconds and iterations."""
-        self._host = dict(state["seconds"])
+        self.charged.load(state["seconds"])
         self._device_less_host = dict.fromkeys(LOOP_PARTS, 0)
         self._epoch_start, self.iterations = dict(state["epoch_start"]), state["iterations"]
         self.times.load_state_dict(state["times"])

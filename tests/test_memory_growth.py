@@ -213,8 +213,9 @@ def test_whoever_is_called_at_each_iteration_may_call_it():
     clock, calls = Clock(), []
     trainer = Engine(lambda engine, batch: clock.spend(0.02))
     memory = Memory("this process", lambda: trainer.state.iteration * MB, lambda: GB)
-    growth = MemoryGrowth(memories=[memory], clock=clock).attach(trainer, each_iteration=False)
+    growth = MemoryGrowth(memories=[memory], clock=clock)
     due = [1]
+    growth.start()
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def end(engine):

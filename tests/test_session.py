@@ -108,7 +108,7 @@ def test_the_timer_is_right_whatever_was_attached_before_it(tmp_path):
 
     class SlowHandler(Recipe):
         def more(self, run, trainer, model):  # before run.attach
-            run.timer.clock = clock
+            run.timer.charged.clock = clock
             trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: clock.spend(5))
             return {}
 
