@@ -12,6 +12,7 @@ from handlers.attached import around_run
 from handlers.findings import Finding
 
 _LARGE_SHARE = 0.05
+_LEAST_S = 1.0
 _COUNTED = ("seconds", "collections", "freed")
 _FULL = 2
 _MANY_IN_CYCLES = 70  # a young collection looks at 700 objects or so
@@ -24,7 +25,7 @@ class GarbageCollection:
     """The seconds that Python's garbage collector takes while an engine runs; found where they are over 5 %.
 
     Nothing is done in an iteration: the collector calls back, and no longer does once a run has ended,
-    however it ended.
+    however it ended. Runs of less than a second say nothing.
 
     What is advised was tried (``benchmarks/garbage.py``: 90 steps beside 500,000 dicts with a list in each;
     Python 3.11.7, two cores, medians of three runs). Where steps keep objects for a while, collections took
@@ -86,8 +87,9 @@ class GarbageCollection:
 
     def findings(self) -> list[Finding]:
         """Return what the collector takes of the runs' time, and what to call, if it is much."""
-        share = sum(self.seconds.values()) / (self.wall_s() or 1.0)
-        if share <= _LARGE_SHARE:
+        wall_s = self.wall_s()
+        share = sum(self.seconds.values()) / (wall_s or 1.0)
+        if wall_s < _LEAST_S or share <= _LARGE_SHARE:
             return []
         kind = max(self.seconds, key=self.seconds.__getitem__)
         in_cycles = self.freed["young"] > _MANY_IN_CYCLES * self.collections["young"]

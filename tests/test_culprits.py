@@ -1,11 +1,13 @@
 """Runs in which one thing takes long, whatever it is and however it is attached: it is named."""
 
+import copy
 from functools import partial
 
 import pytest
 import torch
 from ignite.engine import Engine, EventEnum, Events
 from ignite.handlers import EarlyStopping
+from priced_model import Model, PricedSGD
 from torch import nn
 
 from handlers import EvaluateEachEpoch, FetchComputeTimer
@@ -296,40 +298,6 @@ def test_what_is_timed_as_a_part_gives_the_verdict(clock, part):
     assert timer.findings()[0].share == pytest.approx(share, abs=0.01)
 
 
-class Slow(torch.autograd.Function):
-    """The identity, and what it takes each way."""
-
-    @staticmethod
-    def forward(ctx, x, clock, forward_s, backward_s):
-        ctx.clock, ctx.backward_s = clock, backward_s
-        clock.spend(forward_s)
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        ctx.clock.spend(ctx.backward_s)
-        return grad, None, None, None
-
-
-class Model(nn.Module):
-    def __init__(self, clock, forward_s, backward_s):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-        self.prices = (clock, forward_s, backward_s)
-
-    def forward(self, x):
-        return Slow.apply(self.weight * x, *self.prices) ** 2
-
-
-class PricedSGD(torch.optim.SGD):
-    price = (None, 0.0)
-
-    def step(self, closure=None):
-        clock, seconds = self.price
-        clock.spend(seconds)
-        return super().step(closure)
-
-
 PRICES = {"forward": 0.01, "backward": 0.01, "optimizer": 0.01, "rest": 0.01}
 
 
@@ -441,3 +409,10 @@ def test_names_go_through_a_checkpoint(clock, trainer):
     second.load_state_dict(first.state_dict())
     assert second.findings() == first.findings()
     assert second.summary() == first.summary()
+
+
+def test_a_copy_of_a_timed_engine_runs_itself(clock, trainer):
+    FetchComputeTimer(clock=clock).attach(trainer)
+    other = copy.deepcopy(trainer)
+    assert other.run([0, 0]).iteration == 2
+    assert trainer.state.iteration == 0

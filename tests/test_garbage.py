@@ -5,6 +5,7 @@ import time
 
 import pytest
 from ignite.engine import Engine, Events
+from machines import Collector
 
 from handlers.garbage import GarbageCollection
 
@@ -20,20 +21,6 @@ def _as_before():
     gc.unfreeze()
     gc.enable()
     assert gc.callbacks == callbacks
-
-
-class Collector:
-    """A garbage collector that collects when it is told to, and takes as long."""
-
-    def __init__(self, clock):
-        self.clock = clock
-
-    def collect(self, seconds, *, generation=2, freed=0):
-        for callback in gc.callbacks:
-            callback("start", {"generation": generation, "collected": 0, "uncollectable": 0})
-        self.clock.spend(seconds)
-        for callback in gc.callbacks:
-            callback("stop", {"generation": generation, "collected": freed, "uncollectable": 0})
 
 
 @pytest.fixture

@@ -118,6 +118,21 @@ def test_the_timer_is_right_whatever_was_attached_before_it(tmp_path):
     assert found["timing"]["verdict"] == "handler-bound"
 
 
+def test_a_slow_handler_is_named_in_every_epoch(tmp_path):
+    def draw(engine):
+        time.sleep(0.002)
+
+    class SlowHandler(Recipe):
+        def more(self, run, trainer, model):
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, draw)
+            return {}
+
+    found, _ = SlowHandler()(tmp_path / "run")
+    (drawn,) = [handler for handler in found["timing"]["handlers"] if handler["name"].endswith("draw")]
+    assert drawn["seconds"] >= 0.002 * 3 * LENGTH
+    assert found["timing"]["findings"][0]["culprit"].startswith("draw (test_session.py:")
+
+
 class SlowTransform(Points):
     def __init__(self):
         super().__init__()
