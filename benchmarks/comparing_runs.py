@@ -27,7 +27,7 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from handlers import EvaluateEachEpoch
-from handlers.timing import LOOP_PARTS
+from handlers.charged_seconds import LOOP_PARTS
 from ignite_pipeline.compare.comparison import Comparison, compare
 from ignite_pipeline.compare.iteration_times import mean_seconds, total, usual_seconds
 from ignite_pipeline.compare.past_runs import PastRun, read_run

@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from handlers.attached import put_first
-from handlers.charged_seconds import ChargedSeconds
+from handlers.charged_seconds import LOOP_PARTS, ChargedSeconds
 from handlers.culprits import Culprits
 from handlers.device_time import DeviceTimeline
 from handlers.findings import Finding
@@ -18,8 +18,6 @@ from handlers.handler_times import HandlerTimes
 from handlers.step_parts import StepParts
 from handlers.timing_statistics import IterationTimes
 
-LOOP_PARTS = ("fetch", "transfer", "compute", "handlers", "others")
-PARTS = (*LOOP_PARTS, "evaluate", "checkpoint", "first_batch")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -67,7 +65,7 @@ class FetchComputeTimer:
         self.clock, self.make_event, self.names = clock, make_event, names
         self.times = IterationTimes(LOOP_PARTS)
         self.iterations = 0
-        self.charged = ChargedSeconds(PARTS, clock=clock, differences_of=LOOP_PARTS)
+        self.charged = ChargedSeconds(clock=clock)
         self._charge = self.charged.charge
         self._device_less_host: dict[str, float] = dict.fromkeys(LOOP_PARTS, 0)
         self._device: DeviceTimeline | None = None
@@ -214,12 +212,12 @@ class FetchComputeTimer:
         if self.iterations == self.culprits.memory_due:
             self.culprits.look_at_memory()
         if self._device is not None:
-            self._device.end_step(self.charged.since_last())
+            self._device.end_step(self.charged.loop_since_last())
             self._read_device(self._device)
 
     def _end_iteration(self) -> None:
         # The first iteration is left out: its batch was another part's, and its step finds nothing warm.
-        if self._device is None and (times := self.charged.since_last()) is not None:
+        if self._device is None and (times := self.charged.loop_since_last()) is not None:
             self.times.add(times[:-1])
 
     def _read_device(self, device: DeviceTimeline) -> None:

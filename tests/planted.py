@@ -12,12 +12,12 @@ from priced_model import Model, PricedSGD
 from timely_data import Chain, Collated, First, Second, Spend, Timely
 
 from handlers import EvaluateEachEpoch, FetchComputeTimer
+from handlers.charged_seconds import PARTS
 from handlers.findings import Finding
 from handlers.foreign_load import ForeignLoad
 from handlers.garbage import GarbageCollection
 from handlers.memories import Memory
 from handlers.memory_growth import MemoryGrowth
-from handlers.timing import PARTS
 from ignite_pipeline.data.loading import endless_loader
 from ignite_pipeline.run.stragglers import straggler
 

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from handlers.timing import LOOP_PARTS
+from handlers.charged_seconds import LOOP_PARTS
 from ignite_pipeline.compare.past_runs import PastRun
 
 LEAST_ITERATIONS = 20

@@ -12,12 +12,12 @@ from types import ModuleType
 from typing import Any
 
 from handlers import read_config
+from handlers.charged_seconds import LOOP_PARTS, PARTS
 from handlers.diagnosis import diagnose
 from handlers.errors import UnusableRun
 from handlers.files import read_metrics, read_regular
 from handlers.findings import Finding
 from handlers.handler_times import HandlerTime
-from handlers.timing import LOOP_PARTS, PARTS
 from ignite_pipeline.command_line import Parser, say
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.profiling.recipe import Parts, Recipe, parts_of_recipe
