@@ -16,6 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 BENCHMARKS = {
     "Overhead an iteration": "overhead.py",
+    "What is said of a slow loop": "diagnosis.py",
     "Feeding images": "feeding.py",
     "Images from files": "image_files.py",
     "Looking at images": "looking.py",
