@@ -15,6 +15,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from diagnosis_cases import BATCH, CASES, EPOCH_LENGTH, EPOCHS, Case, parts_of
 from overhead import NOBODY, EmptyStep, spread
 
 BESIDE = ("memory creeps", "garbage collection")  # need not be the first thing said
+LEAST_SHARE = 10  # in percent: every delay takes more
 RESIDUAL = "RESIDUAL-HEAVY"  # "logging, checkpointing, validation, or unobserved transfers", its advice says
 MEANT = {
     "data-bound": ("INPUT-BOUND",),
@@ -112,12 +114,14 @@ def said_by_traceml(folder: Path) -> list[str]:
 
 
 def judged(case: Case, said: list[str], kinds: tuple[str, ...]) -> str:
-    """Return whether the kind is right, and the culprit named: the rule of the table."""
+    """Return whether the kind is right, and the culprit named with a share worth it: the table's rule."""
     looked_at = said if case.kind in BESIDE else said[:1]
     right = [words for words in looked_at if words.startswith(kinds)]
     if not right:
         return "no"
-    return "yes" if case.culprit in right[0] else "kind"
+    share = re.search(r", (\d+) %", right[0])
+    is_named = case.culprit in right[0] and (share is None or int(share[1]) >= LEAST_SHARE)
+    return "yes" if is_named else "kind"
 
 
 def microseconds(contender: str, iterations: int) -> float:
@@ -170,6 +174,7 @@ def in_child(contender: str, folder: str, *what: str) -> None:
 
 def tell_verdicts(names: list[str], peer: str | None) -> None:
     """Print what is said of each case."""
+    print(f"{EPOCHS * EPOCH_LENGTH} iterations of 6 ms each, and what is planted\n")
     told = [("ours", "ours", said_by_ours)] + ([(peer, "traceml", said_by_traceml)] if peer else [])
     heads = [f"{title} says | right" for title, *_ in told]
     print(f"| case | planted | {' | '.join(heads)} |\n|---|---|{'---|---|' * len(told)}")
@@ -232,8 +237,7 @@ def main() -> None:
         peer = f"TraceML {version('traceml-ai')}"
     except PackageNotFoundError:
         print("traceml-ai is not installed, so it is not measured: pip install '.[bench]'\n")
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()};")
-    print(f"{EPOCHS * EPOCH_LENGTH} iterations of 6 ms each, and what is planted\n")
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}\n")
     if options.cases:
         tell_verdicts(options.cases, peer)
     if options.rounds:
