@@ -40,6 +40,7 @@ from overhead import NOBODY, EmptyStep, spread
 BESIDE = ("memory creeps", "garbage collection")  # need not be the first thing said
 LEAST_SHARE = 10  # in percent: every delay takes more
 RESIDUAL = "RESIDUAL-HEAVY"  # "logging, checkpointing, validation, or unobserved transfers", its advice says
+NOTHING_SLOW = ("compute-bound", "balanced")
 MEANT = {
     "data-bound": ("INPUT-BOUND",),
     "compute-bound": ("COMPUTE-BOUND", "NO CLEAR PERFORMANCE BOTTLENECK"),
@@ -186,7 +187,8 @@ def tell_verdicts(names: list[str], peer: str | None) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 in_child(contender, folder, "--case", name)
                 said = said_by(Path(folder))
-            kinds = (case.kind,) if contender == "ours" else MEANT[case.kind]
+            of_ours = (case.kind,) if case.culprit or case.kind not in NOTHING_SLOW else NOTHING_SLOW
+            kinds = of_ours if contender == "ours" else MEANT[case.kind]
             cells += ["; ".join(said), judged(case, said, kinds)]
             right[title] += cells[-1] == "yes"
         print(f"| {' | '.join(cells)} |", flush=True)

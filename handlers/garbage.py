@@ -12,7 +12,7 @@ from handlers.attached import around_run
 from handlers.findings import Finding
 
 _LARGE_SHARE = 0.05
-_LEAST_S = 1.0
+_LEAST_S, _LEAST_COLLECTIONS = 1.0, 3
 _COUNTED = ("seconds", "collections", "freed")
 _FULL = 2
 _MANY_IN_CYCLES = 70  # a young collection looks at 700 objects or so
@@ -25,7 +25,7 @@ class GarbageCollection:
     """The seconds that Python's garbage collector takes while an engine runs; found where they are over 5 %.
 
     Nothing is done in an iteration: the collector calls back, and no longer does once a run has ended,
-    however it ended. Runs of less than a second say nothing.
+    however it ended. Less than a second, or than three collections, say nothing.
 
     What is advised was tried (``benchmarks/garbage.py``: 90 steps beside 500,000 dicts with a list in each;
     Python 3.11.7, two cores, medians of three runs). Where steps keep objects for a while, collections took
@@ -89,9 +89,9 @@ class GarbageCollection:
         """Return what the collector takes of the runs' time, and what to call, if it is much."""
         wall_s = self.wall_s()
         share = sum(self.seconds.values()) / (wall_s or 1.0)
-        if wall_s < _LEAST_S or share <= _LARGE_SHARE:
-            return []
         kind = max(self.seconds, key=self.seconds.__getitem__)
+        if wall_s < _LEAST_S or share <= _LARGE_SHARE or self.collections[kind] < _LEAST_COLLECTIONS:
+            return []
         in_cycles = self.freed["young"] > _MANY_IN_CYCLES * self.collections["young"]
         advice = _FREEZE if kind == "full" else _NO_CYCLES if in_cycles else _DISABLE
         words = f"garbage collection: {self.collections[kind]:,} {kind} collections, {100 * share:.0f} %"

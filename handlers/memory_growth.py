@@ -48,7 +48,7 @@ class MemoryGrowth:
         self,
         *,
         memories: Sequence[Memory] | None = None,
-        every_s: float = 1.0,
+        every_s: float = 0.1,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if every_s <= 0:

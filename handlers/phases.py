@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 _LEAST_BLOCKS, _LEAST_SHARE = 5, 0.05
-_LEAST_EFFECT = 0.1
+_LEAST_EFFECT, _SMALL_DIFFERENCE, _SMALL_BESIDE_CHANGE = 0.1, 0.05, 0.25
 _MOST_CHANGES = 3
 # One false alarm in a hundred, wherever the change may be (Andrews 1993, table I: one parameter, 5 % left out
 # at the ends), if the correlation were known. It is estimated: the fewer independent values there are, the
@@ -34,10 +34,11 @@ def phases(parts: Values) -> list[Phase]:
 
     A change is one of the mean of all parts together or of one of them, by a tenth of the whole or more, that
     leaves 5 % of the run or more on either side. It is tested by the largest Wald statistic over all places
-    where it may be (Andrews 1993), on ranks, so that a pause is no change. The long-run variance of what is
-    left on both sides is that of an autoregression (Andrews and Monahan 1992), of the values or of means of
-    neighbours, whichever is larger. Each side is then searched anew. More than three changes are none: slow
-    times that come and go belong to one phase.
+    where it may be (Andrews 1993), on ranks, so that a pause is no change; differences that are small beside
+    an iteration, or beside the change, count in part. The long-run variance of what is left on both sides is
+    that of an autoregression (Andrews and Monahan 1992), of the values or of means of neighbours, whichever
+    is larger. Each side is then searched anew. More than three changes are none: slow times that come and go
+    belong to one phase.
 
     >>> times = np.ones((100, 1)) + np.random.default_rng(0).normal(0, 0.1, (100, 1))
     >>> times[:12] += 1
@@ -76,18 +77,15 @@ def _split(phase: Phase, series: Sequence[Values], least: int) -> list[Phase]:
 
 def _change(values: Values, least: int, level: float) -> tuple[float, int]:
     """Return the largest statistic of a change, in critical values, and its place; 0 if it is too small."""
-    count = len(values)
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[which]  # the mean one for those that are equal
+    count, small = len(values), _SMALL_DIFFERENCE * level
     places = np.arange(least, count - least + 1)
-    before = ranks.cumsum()[places - 1] / places
-    after = (ranks.sum() - before * places) / (count - places)
-    between = (before - after) ** 2 * places * (count - places) / count
-    best = int(between.argmax())
-    place = int(places[best])
-    if abs(values[:place].mean() - values[place:].mean()) < _LEAST_EFFECT * level:
+    place = int(places[_between(_ranks(values, small), places).argmax()])
+    sides = values[:place], values[place:]
+    change = abs(float(_usual(sides[0]).mean() - _usual(sides[1]).mean()))
+    if abs(sides[0].mean() - sides[1].mean()) < _LEAST_EFFECT * level or change < small:
         return 0.0, place
-    residuals = np.concatenate([ranks[:place] - before[best], ranks[place:] - after[best]])
+    ranks = _ranks(values, max(small, _SMALL_BESIDE_CHANGE * change))
+    residuals = np.concatenate([side - side.mean() for side in (ranks[:place], ranks[place:])])
     variance = float(residuals.var())
     if not variance:
         return np.inf, place
@@ -96,7 +94,30 @@ def _change(values: Values, least: int, level: float) -> tuple[float, int]:
     )
     independent = count * variance / long_run
     critical = _CRITICAL * (1 + _CRITICAL_WITH_FEW / independent)
-    return float(between[best]) / long_run / critical, place
+    return float(_between(ranks, np.array([place]))[0]) / long_run / critical, place
+
+
+def _between(ranks: Values, places: npt.NDArray[np.int64]) -> Values:
+    """Return how much of the sum of squares of ranks around 0 lies between both sides of each place."""
+    count, before = len(ranks), ranks.cumsum()[places - 1]
+    return before**2 * count / (places * (count - places))
+
+
+def _usual(values: Values) -> Values:
+    """Return values without the twentieth that is largest, and the one that is smallest."""
+    few = len(values) // 20
+    return np.sort(values)[few : len(values) - few]
+
+
+def _ranks(values: Values, small: float) -> Values:
+    """Return ranks around 0, to which differences below ``small`` count in part: noise is no order.
+
+    >>> _ranks(np.array([1.0, 3.0, 2.0, 2.0625]), 0.125).tolist()
+    [-1.5, 1.5, -0.25, 0.25]
+    """
+    if not small:
+        return np.zeros_like(values)
+    return np.clip((values[:, None] - values) / (2 * small), -0.5, 0.5).sum(1)
 
 
 def _long_run_variance(values: Values, size: int) -> float:

@@ -189,7 +189,7 @@ def test_it_is_read_once_in_a_second_or_at_each_longer_iteration(iteration_s):
     clock = Clock()
     trainer = Engine(lambda engine, batch: clock.spend(iteration_s))
     memory = Memory("this process", lambda: reads.append(clock()), lambda: None)
-    MemoryGrowth(memories=[memory], clock=clock).attach(trainer)
+    MemoryGrowth(memories=[memory], every_s=1.0, clock=clock).attach(trainer)
     trainer.run(range(max(100, int(20 / iteration_s))))
     pauses = np.diff(reads[2:])
     assert pauses.min() >= max(1.0, iteration_s) - 1e-6
@@ -213,7 +213,7 @@ def test_whoever_is_called_at_each_iteration_may_call_it():
     clock, calls = Clock(), []
     trainer = Engine(lambda engine, batch: clock.spend(0.02))
     memory = Memory("this process", lambda: trainer.state.iteration * MB, lambda: GB)
-    growth = MemoryGrowth(memories=[memory], clock=clock)
+    growth = MemoryGrowth(memories=[memory], every_s=1.0, clock=clock)
     due = [1]
     growth.start()
 

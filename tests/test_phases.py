@@ -46,6 +46,19 @@ def test_a_change_in_the_middle_is_found(count):
     assert np.mean([len(one) == 2 for one in found]) >= 0.95
 
 
+@pytest.mark.parametrize("count", LENGTHS)
+def test_small_noise_that_drifts_neither_hides_a_slow_start_nor_makes_a_phase(count):
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        noise = np.zeros(count)
+        for place in range(1, count):
+            noise[place] = 0.95 * noise[place - 1] + generator.normal(0, 0.006)
+        stalls = np.where(np.arange(count) % 50 == 49, 60.0, 0.0)
+        assert len(phases_of(1 + noise + stalls)) == 1
+        slow = np.where(np.arange(count) < count // 10, 10.0, 0.0)
+        assert phases_of(1 + noise + slow)[0]["iterations"][1] == pytest.approx(count / 10, abs=0.03 * count)
+
+
 def test_time_that_moves_from_one_part_to_another_is_a_change():
     fetch = np.repeat([0.9, 0.1], 100) + np.random.default_rng(0).normal(0, 0.02, 200)
     found = phases(np.stack([fetch, 1.0 - fetch], 1))
