@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 _LEAST_BLOCKS, _LEAST_SHARE = 5, 0.05
-_LEAST_EFFECT, _SMALL_DIFFERENCE, _SMALL_BESIDE_CHANGE = 0.1, 0.05, 0.25
+_LEAST_EFFECT, _SMALL_DIFFERENCE, _SMALL_BESIDE_CHANGE = 0.1, 0.05, 0.5
 _MOST_CHANGES = 3
 # One false alarm in a hundred, wherever the change may be (Andrews 1993, table I: one parameter, 5 % left out
 # at the ends), if the correlation were known. It is estimated: the fewer independent values there are, the
