@@ -1,6 +1,6 @@
 """What less of something would make of a run: computed from the share of the time that it takes."""
 
-_SMALL_SHARE = 0.02
+SMALL_SHARE = 0.02
 
 
 def times_less_often(share: float) -> int:
@@ -12,7 +12,7 @@ def times_less_often(share: float) -> int:
     23
     """
     others = max(1 - share, 1e-6)  # one that is all there is gets a number too
-    return int(share / others * (1 - _SMALL_SHARE) / _SMALL_SHARE) + 1
+    return int(share / others * (1 - SMALL_SHARE) / SMALL_SHARE) + 1
 
 
 def share_of_half(share: float) -> float:

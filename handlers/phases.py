@@ -100,13 +100,15 @@ def _change(values: Values, least: int, level: float) -> tuple[float, int]:
 def _between(ranks: Values, places: npt.NDArray[np.int64]) -> Values:
     """Return how much of the sum of squares of ranks around 0 lies between both sides of each place."""
     count, before = len(ranks), ranks.cumsum()[places - 1]
-    return before**2 * count / (places * (count - places))
+    between: Values = before**2 * count / (places * (count - places))
+    return between
 
 
 def _usual(values: Values) -> Values:
     """Return values without the twentieth that is largest, and the one that is smallest."""
     few = len(values) // 20
-    return np.sort(values)[few : len(values) - few]
+    usual: Values = np.sort(values)[few : len(values) - few]
+    return usual
 
 
 def _ranks(values: Values, small: float) -> Values:
@@ -117,7 +119,8 @@ def _ranks(values: Values, small: float) -> Values:
     """
     if not small:
         return np.zeros_like(values)
-    return np.clip((values[:, None] - values) / (2 * small), -0.5, 0.5).sum(1)
+    ranks: Values = np.clip((values[:, None] - values) / (2 * small), -0.5, 0.5).sum(1)
+    return ranks
 
 
 def _long_run_variance(values: Values, size: int) -> float:
