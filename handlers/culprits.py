@@ -17,6 +17,7 @@ from handlers.step_parts import StepParts
 from handlers.timing_statistics import IterationTimes
 
 _MOST_HANDLERS = 8
+_NO_NAMES = "this version of Ignite keeps handlers where we cannot tell them apart: leave them out in turn"
 
 
 class Culprits:
@@ -29,12 +30,13 @@ class Culprits:
         self.straggler: Finding | None = None
         """Which of several processes the others wait for, if it is one."""
         self.memory, self.garbage, self.cores = MemoryGrowth(), GarbageCollection(), ForeignLoad()
+        self._handlers_have_names = True
         self.memory_due = -1
         """After how many iterations to call `look_at_memory`."""
 
     def watch(self, engine: Engine) -> None:
         """Watch whatever runs of the engine follow; handlers are observed from now on."""
-        self.handlers.observe(engine)
+        self._handlers_have_names = self.handlers.observe(engine)
         self.garbage.attach(engine)
         self.cores.attach(engine)
 
@@ -61,6 +63,8 @@ class Culprits:
             step=self.step.seconds(),
             loading=self.loading(),
         )
+        if not self._handlers_have_names:
+            found = [replace(one, advice=_NO_NAMES) if one.kind == "handler-bound" else one for one in found]
         straggler = [] if self.straggler is None else [self.straggler]
         watched = [*self.memory.findings(), *self.garbage.findings(), *self.cores.findings()]
         return [*straggler, *found, *slow_phases(times.phases(), seconds), *watched]

@@ -254,6 +254,21 @@ def test_a_handler_is_not_charged_with_the_evaluation_that_it_runs_nor_with_what
     assert timer.seconds["handlers"] == pytest.approx(30 * 0.043)
 
 
+def test_where_ignite_keeps_handlers_otherwise_it_is_said_and_they_are_timed_together(clock, trainer):
+    allowed = trainer._allowed_events
+    del trainer._allowed_events
+    timer = FetchComputeTimer(clock=clock)
+    timer.culprits.watch(trainer)
+    trainer._allowed_events = allowed
+    timer.names = False
+    timer.attach(trainer)
+    Drawing(clock, 0.01).attach(trainer, Events.ITERATION_COMPLETED)
+    run(trainer, clock)
+    first = timer.findings()[0]
+    assert (first.kind, first.culprit) == ("handler-bound", None)
+    assert first.advice.startswith("this version of Ignite keeps handlers where we cannot tell")
+
+
 def test_a_handler_that_raises_leaves_the_next_run_well_timed(clock, trainer):
     timer = FetchComputeTimer(clock=clock).attach(trainer)
 
