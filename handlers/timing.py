@@ -112,7 +112,7 @@ class FetchComputeTimer:
         @evaluator.on(Events.COMPLETED)
         def end_evaluation() -> None:
             self._charge_elsewhere("evaluate")
-            self._inside = self._outside.pop()
+            self._inside = self._outside.pop() if self._outside else "handlers"
             self.publish(trainer)
 
         return self

@@ -254,6 +254,13 @@ def test_a_handler_is_not_charged_with_the_evaluation_that_it_runs_nor_with_what
     assert timer.seconds["handlers"] == pytest.approx(30 * 0.043)
 
 
+def test_a_trainer_that_starts_within_an_evaluation_is_no_harm(clock, trainer):
+    evaluator = Engine(lambda engine, batch: run(trainer, clock))
+    timer = FetchComputeTimer(clock=clock).attach(trainer).watch(evaluator, trainer)
+    evaluator.run([0])
+    assert timer.seconds["compute"] == pytest.approx(EPOCHS * LENGTH * STEP_S)
+
+
 def test_where_ignite_keeps_handlers_otherwise_it_is_said_and_they_are_timed_together(clock, trainer):
     allowed = trainer._allowed_events
     del trainer._allowed_events
