@@ -16,12 +16,12 @@ from handlers.attached import step_of
 from handlers.held import held_objects
 
 PARTS = ("forward", "backward", "optimizer", "rest")
-_EVERY_ITERS = 32
+_EVERY_ITERS, _MOST_EVERY_ITERS = 32, 256
 _MOST_PENDING = 16
 
 
 class StepParts:
-    """The seconds of a step in parts, of one step in 32 or so: hooks are there only as long as it lasts.
+    """The seconds of a step in parts, of one step in 32, later in 256; hooks are there as long as it lasts.
 
     ``forward`` is the calls of models, ``backward`` what autograd does from their outputs on, ``optimizer``
     the calls of ``Optimizer.step``, and ``rest`` all else, such as the loss. Models and optimizers are found
@@ -74,7 +74,8 @@ class StepParts:
         self.stop()
         # Not every 32nd: it could fall in step with what happens every 16th.
         self._draw = (self._draw * 1103515245 + 12345) % 2**31
-        self.due += 1 + (self._draw >> 8) % (2 * _EVERY_ITERS - 1)
+        every = min(max(_EVERY_ITERS, self.due // _EVERY_ITERS), _MOST_EVERY_ITERS)
+        self.due += 1 + (self._draw >> 8) % (2 * every - 1)
         for model in self._models:
             self._hooks.append(model.register_forward_pre_hook(lambda *_: self._enter("forward")))
             hook = model.register_forward_hook(lambda _, __, y: self._end_forward(y), always_call=True)
