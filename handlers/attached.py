@@ -64,7 +64,7 @@ def keep_entries(engine: Engine, make: Callable[[Any, list[Any]], list[Any]]) ->
 
     >>> from ignite.engine import Events
     >>> engine, made = Engine(lambda engine, batch: None), []
-    >>> removable = engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), print)
+    >>> removable = engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda: None)
     >>> keep_entries(engine, lambda event, entries: made.append((event, len(entries))) or entries)
     True
     >>> removable.remove()
