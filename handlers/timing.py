@@ -39,7 +39,8 @@ class FetchComputeTimer:
     it as ``time/fetch_s`` and so on; what runs after the last measurement counts to the next epoch.
 
     With ``names``, each handler is timed by itself (see `HandlerTimes`), and a sample of the steps in parts
-    (see `StepParts`), so that `findings` names what takes long.
+    (see `StepParts`), so that `findings` names what takes long. It also watches memory, Python's garbage
+    collector, and who else runs on the cores (see `MemoryGrowth`, `GarbageCollection`, `ForeignLoad`).
 
     On CUDA, ``compute`` is the time in which the device was busy with the step, and ``fetch`` and
     ``handlers`` share the time in which it was idle as they shared the host's: what a loader takes
