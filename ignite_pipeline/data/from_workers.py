@@ -14,7 +14,7 @@ from ignite_pipeline.data.worker_process import WorkersFailed, end_soon, workers
 
 # What goes on after so many batches, instead of workers that have failed for that reason.
 Otherwise = Callable[[int, Exception], Iterable[Any]]
-_TO_END_S = 0.2
+_TO_END_S, _TO_DIE_S = 0.2, 5.0
 _LOST_IN_A_FORK = ("SIGSEGV", "SIGABRT")
 _LACK_OF_MEMORY = ("shared memory", "No space left", "unable to resize file", "SIGBUS")
 
@@ -75,7 +75,9 @@ def _failure(
     error: Exception, keyed: PositionKeyed, num_workers: int, workers: Sequence[BaseProcess]
 ) -> Exception:
     """Return why workers have failed, or the error itself if it is that of the data."""
-    ends = _ends(workers)
+    # The connection of a worker that dies breaks first, on a busy machine long before it has ended.
+    is_cut_off = isinstance(error, ConnectionError | EOFError)
+    ends = _ends(workers, within_s=_TO_DIE_S if is_cut_off else _TO_END_S)
     lines = str(error).strip().splitlines() or [type(error).__name__]
     reason = keyed.reason or (ends or lines)[-1]  # the lines before are a worker's traceback
     lacks_memory = any(word in reason for word in _LACK_OF_MEMORY)
@@ -83,7 +85,7 @@ def _failure(
         what = f"{num_workers} workers could not be started"
     elif keyed.reason or lacks_memory:
         what = "a worker could not hand over a batch"
-    elif ends or isinstance(error, ConnectionError | EOFError):
+    elif ends or is_cut_off:
         what = f"a worker died while samples {keyed.at_work()} were loaded"
     else:
         return error
@@ -95,9 +97,9 @@ def _failure(
     return WorkersFailed(f"{what} ({reason}); {advice}load without workers: --num-workers 0")
 
 
-def _ends(workers: Sequence[BaseProcess]) -> list[str]:
+def _ends(workers: Sequence[BaseProcess], *, within_s: float) -> list[str]:
     """Return how those of the workers have ended that should not have."""
-    wait([worker.sentinel for worker in workers], _TO_END_S)  # the connection of one that dies breaks first
+    wait([worker.sentinel for worker in workers], within_s)
     codes = [worker.exitcode for worker in workers if worker.exitcode]
     return [signal.Signals(-code).name if code < 0 else f"exit status {code}" for code in codes]
 
