@@ -6,6 +6,8 @@ INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $
 KILLS ?= 50
 SECONDS ?= 600
 OLDEST_PYTHON ?= python3.10
+# One test may take as long as it is asked to, and says how far it is.
+LONG := $(BIN)/pytest -s -o faulthandler_timeout=0
 
 .PHONY: setup cifar2 pix2pix test test-oldest lint bench quick-bench torture attack
 
@@ -48,11 +50,11 @@ test-oldest:
 
 # Kill real runs KILLS times, at random moments, and compare them with undisturbed ones.
 torture: setup
-	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(BIN)/pytest -s tests/test_torture.py tests/test_torchrun.py
+	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(LONG) tests/test_torture.py tests/test_torchrun.py
 
 # Attack real runs for SECONDS, in all ways at random, and count what held; ATTACK_SEED=1234 tries that one again.
 attack: setup
-	ATTACK_SECONDS=$(if $(ATTACK_SEED),,$(SECONDS)) ATTACK_SEED=$(ATTACK_SEED) $(BIN)/pytest -s tests/test_attacks.py
+	ATTACK_SECONDS=$(if $(ATTACK_SEED),,$(SECONDS)) ATTACK_SEED=$(ATTACK_SEED) $(LONG) tests/test_attacks.py
 
 # Half a minute: fails if something has become twice as slow, beside its peers, as it was.
 quick-bench: setup
