@@ -156,7 +156,7 @@ def handlers_of(engine: Engine) -> Iterator[tuple[Callable[..., Any], list[Any]]
 def unfiltered(handler: Any) -> Any:
     """Return the handler that a filter, such as that of ``Events.X(every=2)``, passes on to."""
     while isinstance(handler, FunctionType) and hasattr(handler, "_parent"):
-        handler = handler.__wrapped__  # type: ignore[attr-defined]
+        handler = handler.__wrapped__  # type: ignore[attr-defined]  # functools.wraps sets it
     return handler
 
 
@@ -207,7 +207,7 @@ def around_run(engine: Engine, enter: Callable[[], AbstractContextManager[object
     >>> file.closed
     True
     """
-    engine.run = _RunInside(engine.run, enter)  # type: ignore[method-assign]
+    engine.run = _RunInside(engine.run, enter)  # type: ignore[method-assign]  # of this engine alone
 
 
 class _RunInside:

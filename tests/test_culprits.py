@@ -261,14 +261,11 @@ def test_a_trainer_that_starts_within_an_evaluation_is_no_harm(clock, trainer):
     assert timer.seconds["compute"] == pytest.approx(EPOCHS * LENGTH * STEP_S)
 
 
-def test_where_ignite_keeps_handlers_otherwise_it_is_said_and_they_are_timed_together(clock, trainer):
-    allowed = trainer._allowed_events
-    del trainer._allowed_events
-    timer = FetchComputeTimer(clock=clock)
-    timer.culprits.watch(trainer)
-    trainer._allowed_events = allowed
-    timer.names = False
-    timer.attach(trainer)
+def test_where_ignite_keeps_handlers_otherwise_it_is_said_and_they_are_timed_together(
+    clock, trainer, monkeypatch
+):
+    monkeypatch.setattr("handlers.handler_times.keep_entries", lambda engine, make: False)
+    timer = FetchComputeTimer(clock=clock).attach(trainer)
     Drawing(clock, 0.01).attach(trainer, Events.ITERATION_COMPLETED)
     run(trainer, clock)
     first = timer.findings()[0]
