@@ -143,6 +143,12 @@ def trained(recipe, tmp_path, capfd):
 
 
 @pytest.fixture(autouse=True)
+def _quick_disk(monkeypatch):
+    """A disk that writes at once: else a busy one makes a short run checkpoint-bound."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
+@pytest.fixture(autouse=True)
 def _quick_search(monkeypatch):
     """A machine on which each worker makes a loop quicker by a known amount."""
 
@@ -159,22 +165,22 @@ def profile(directory, *options):
     return json.loads((directory / "profile.json").read_text())
 
 
-def first_answer(profile, kind):
-    assert profile["findings"][0]["kind"] == kind
-    return profile["answers"][0]
+def answer_to(profile, kind):
+    (answer,) = (answer for answer in profile["answers"] if answer["kind"] == kind)
+    return answer
 
 
 def test_waiting_for_data_gets_a_search_with_the_run_s_own_recipe(trained, capfd):
     directory, said = trained("--read-s", "0.002")
     assert f"next: python -m ignite_pipeline.profiling --run {directory}" in said
     found = profile(directory)
-    assert found["findings"][0]["kind"] == "data-bound"
+    assert "data-bound" in {finding["kind"] for finding in found["findings"]}
     assert (found["batch_size"], found["samples"]) == (8, 240)
     assert found["items_per_s"] < 500  # each takes 2 ms, an option of the run's
     workers = max(one.num_workers for one in tuning.candidates(8))
     assert found["confirmed"]["speedup"] == pytest.approx(1 + workers)
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0].startswith("the run          data-bound")
+    assert any(line.startswith("the run") and "data-bound" in line for line in lines)
     assert any(line.startswith("confirmed") for line in lines)
     assert (directory / "profile.png").stat().st_size > 5000
 
@@ -182,7 +188,7 @@ def test_waiting_for_data_gets_a_search_with_the_run_s_own_recipe(trained, capfd
 def test_computing_gets_what_was_quicker_here_together(trained, capfd):
     directory, said = trained("--compute-s", "0.03")
     assert "next:" not in said
-    answer = first_answer(profile(directory), "compute-bound")
+    answer = answer_to(profile(directory), "compute-bound")
     tried = {one["words"]: one for one in answer["tried"]}
     assert {"--precision bf16", "model.to(memory_format=torch.channels_last)"} < tried.keys()
     assert any(words.startswith("torch.set_num_threads") for words in tried) or os.cpu_count() == 1
@@ -200,7 +206,7 @@ def test_computing_gets_what_was_quicker_here_together(trained, capfd):
 def test_where_nothing_is_quicker_it_is_said_with_the_ceiling(trained, monkeypatch, capfd):
     directory, _ = trained("--compute-s", "0.03")
     monkeypatch.setattr("ignite_pipeline.profiling.changes.loop_s", lambda *args, **options: 0.01)
-    assert first_answer(profile(directory), "compute-bound")["taken"] is None
+    assert answer_to(profile(directory), "compute-bound")["taken"] is None
     out = capfd.readouterr().out
     assert "keep             what the run has: nothing that was tried is quicker here" in out
     assert "perfect loading  would give 1.0" in out
@@ -209,14 +215,14 @@ def test_where_nothing_is_quicker_it_is_said_with_the_ceiling(trained, monkeypat
 def test_a_slow_way_to_the_device_without_a_gpu_is_counted_in_bytes_and_not_tried(trained):
     directory, said = trained("--move-s", "0.01")
     assert f"next: python -m ignite_pipeline.profiling --run {directory}" in said
-    answer = first_answer(profile(directory), "transfer-bound")
+    answer = answer_to(profile(directory), "transfer-bound")
     assert not answer["tried"]
     assert answer["words"][-1] == "not tried: there is no GPU to move a batch to"
 
 
 def test_a_slow_handler_is_called_less_often_and_takes_what_was_computed(trained):
     directory, said = trained("--compute-s", "0.004", "--draw-s", "0.008")
-    answer = first_answer(profile(directory, "--seconds", "0.5"), "handler-bound")
+    answer = answer_to(profile(directory, "--seconds", "0.5"), "handler-bound")
     advice, tried = answer["words"]
     assert advice.startswith("call Draw.draw (planted_recipe.py:")
     assert f"next: {advice}" in said
@@ -227,13 +233,13 @@ def test_a_slow_handler_is_called_less_often_and_takes_what_was_computed(trained
 
 def test_a_handler_that_cannot_be_tried_soon_is_computed(trained):
     directory, _ = trained("--draw-s", "0.02")
-    (words,) = first_answer(profile(directory, "--seconds", "0.0001"), "handler-bound")["words"]
+    (words,) = answer_to(profile(directory, "--seconds", "0.0001"), "handler-bound")["words"]
     assert words.endswith("(computed)")
 
 
 def test_a_slow_evaluation_gets_what_half_of_it_would_be(trained):
     directory, said = trained("--evaluate-s", "0.5")
-    (words,) = first_answer(profile(directory), "evaluation-bound")["words"]
+    (words,) = answer_to(profile(directory), "evaluation-bound")["words"]
     assert words.startswith("evaluate half as often, or half of the data: it would take")
     assert f"next: {words.removesuffix(' (computed)')}" in said
 
@@ -250,8 +256,7 @@ def test_a_slow_evaluation_gets_what_half_of_it_would_be(trained):
 )
 def test_slow_checkpoints_get_the_option_that_changes_them(trained, options, words):
     directory, _ = trained(*options)
-    answers = {answer["kind"]: answer for answer in profile(directory)["answers"]}
-    advice, option = answers["checkpoint-bound"]["words"]
+    advice, option = answer_to(profile(directory), "checkpoint-bound")["words"]
     assert advice.startswith("save half as often: it would take")
     assert option == words
 
@@ -260,7 +265,7 @@ def test_a_run_that_goes_on_is_profiled_by_its_epochs_and_left_as_it_is(trained,
     directory, _ = trained("--move-s", "0.01")
     (directory / "summary.json").unlink()
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-    assert first_answer(profile(directory), "transfer-bound")
+    assert answer_to(profile(directory), "transfer-bound")
     after = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     assert {path: after[path] for path in before} == before
     assert {path.name for path in after.keys() - before.keys()} == {"profile.json"}
@@ -272,7 +277,7 @@ def test_options_beside_a_run_stand_in_for_its_own(trained, tmp_path):
     directory, _ = trained("--draw-s", "0.004")
     output = tmp_path / "elsewhere"
     profiler.main(["--run", str(directory), "--draw-s", "0", "--seconds", "0.01", "--output", str(output)])
-    answer = json.loads((output / "profile.json").read_text())["answers"][0]
+    answer = answer_to(json.loads((output / "profile.json").read_text()), "handler-bound")
     assert answer["words"][0].endswith("(computed)")  # there is no such handler to try
     assert not (directory / "profile.json").exists()
 
@@ -284,7 +289,7 @@ def test_a_script_s_run_is_profiled_from_another_folder(recipe, tmp_path):
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     profile_data.main(["--run", str(tmp_path / "run"), "--seconds", "0.01"])
     found = json.loads((tmp_path / "run" / "profile.json").read_text())
-    assert first_answer(found, "evaluation-bound")
+    assert answer_to(found, "evaluation-bound")
 
 
 def edited(directory, **entries):
