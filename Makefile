@@ -50,11 +50,11 @@ test-oldest:
 
 # Kill real runs KILLS times, at random moments, and compare them with undisturbed ones.
 torture: setup
-	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(LONG) tests/test_torture.py tests/test_torchrun.py
+	TORTURE_KILLS=$(KILLS) TORTURE_SEED=$$$$ $(LONG) tests/scripts/test_torture.py tests/ignite_pipeline/run/test_torchrun.py
 
 # Attack real runs for SECONDS, in all ways at random, and count what held; ATTACK_SEED=1234 tries that one again.
 attack: setup
-	ATTACK_SECONDS=$(if $(ATTACK_SEED),,$(SECONDS)) ATTACK_SEED=$(ATTACK_SEED) $(LONG) tests/test_attacks.py
+	ATTACK_SECONDS=$(if $(ATTACK_SEED),,$(SECONDS)) ATTACK_SEED=$(ATTACK_SEED) $(LONG) tests/attacks
 
 # Half a minute: fails if something has become twice as slow, beside its peers, as it was.
 quick-bench: setup

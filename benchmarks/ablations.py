@@ -21,10 +21,9 @@ from unittest.mock import patch
 from torch import nn
 from tqdm import tqdm
 
+import run_cifar2
 from ignite_pipeline.models import classifiers
 from ignite_pipeline.models.classifiers import GlobalMaxPool, Whitening, residual_net
-
-import run_cifar2
 
 RECIPE = run_cifar2.RECIPES["resnet"]
 

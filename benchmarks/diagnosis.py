@@ -30,11 +30,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from diagnosis_cases import BATCH, CASES, EPOCH_LENGTH, EPOCHS, Case, parts_of
 from handlers import EvaluateEachEpoch, FetchComputeTimer
 from ignite_pipeline.run import Parser, Run, launch
 from ignite_pipeline.steps import supervised_step
-
-from diagnosis_cases import BATCH, CASES, EPOCH_LENGTH, EPOCHS, Case, parts_of
 from overhead import NOBODY, EmptyStep, spread
 
 BESIDE = ("memory creeps", "garbage collection")  # need not be the first thing said

@@ -19,12 +19,11 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from feeding import Batches, classic, compare
 from ignite_pipeline.data.generated_facades import draw_facades
 from ignite_pipeline.data.image_folder import image_folder
 from ignite_pipeline.data.loading import endless_loader
 from ignite_pipeline.data.sample_transforms import Transformed
-
-from feeding import Batches, classic, compare
 
 
 def write_images(root: Path, count: int, width: int, height: int) -> None:

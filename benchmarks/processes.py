@@ -34,7 +34,6 @@ from ignite_pipeline.models.classifiers import CLASSIFIERS
 from ignite_pipeline.replicas import Replicas, Replicated, TreeSum
 from ignite_pipeline.seeding import Generators
 from ignite_pipeline.steps import supervised_step
-
 from processes_worker import DDP, MODELS, OURS, each_s, model_and_batch, optimizer_of, ours
 
 HERE = Path(__file__).parent

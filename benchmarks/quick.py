@@ -14,12 +14,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
-from ignite_pipeline.data.generated import draw_airplanes_and_birds
-
 import feeding
 import overhead
 import pix2pix_step
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
+from ignite_pipeline.data.generated import draw_airplanes_and_birds
 
 ROUNDS = 5
 ITERATIONS = 5_000

@@ -72,7 +72,7 @@ def section(title: str, name: str) -> str:
     """Run a benchmark; return its section."""
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, (HERE.parent / "scripts", HERE.parent / "tests"))),
+        "PYTHONPATH": os.pathsep.join(map(str, (HERE.parent / "scripts", HERE.parent))),
     }
     start = time.perf_counter()
     command = [sys.executable, str(HERE / name)]

@@ -22,7 +22,6 @@ from ignite_pipeline.profiling.tuning import (
     paired_loops_s,
     recommend,
 )
-
 from pil_pipelines import cifar2, cifar2_step, facades, facades_step
 
 

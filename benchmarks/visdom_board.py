@@ -1,6 +1,6 @@
 """What a Visdom board costs training, sender, server and page, with Ignite's logger beside it.
 
-PYTHONPATH=scripts:tests python benchmarks/visdom_board.py            # make bench
+PYTHONPATH=scripts:. python benchmarks/visdom_board.py            # make bench
 """
 
 import argparse
@@ -22,9 +22,8 @@ from torch import nn
 
 from handlers import StepMeans, VisdomBoard
 from ignite_pipeline.board.server import front_end
-
-from browser import CHROMIUM, DRIVER, chromium
-from visdom_process import VisdomProcess, answering_server, hung_server, unused_port
+from tests.support.browser import CHROMIUM, DRIVER, chromium
+from tests.support.visdom_process import VisdomProcess, answering_server, hung_server, unused_port
 
 SCALARS = 5
 

@@ -6,12 +6,11 @@ python scripts/profile_data.py --run runs/cifar2/...              # what takes t
 
 from collections.abc import Sequence
 
-from ignite_pipeline.profiling.__main__ import main as profile
-from ignite_pipeline.profiling.recipe import Recipe
-
 import run_cifar2
 import run_finetune
 import run_pix2pix
+from ignite_pipeline.profiling.__main__ import main as profile
+from ignite_pipeline.profiling.recipe import Recipe
 
 TASKS = {
     "cifar2": Recipe(run_cifar2.train, run_cifar2.parser),

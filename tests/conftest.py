@@ -8,59 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from clocks import Clock as Clock
-from PIL import Image
-from torch import Tensor
 
 from ignite_pipeline.board import server as visdom_server
-from ignite_pipeline.data.generated import draw_airplanes_and_birds
-from ignite_pipeline.data.generated_facades import draw_facades
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.run import live_board
-
-from photographs import write_photographs
-from runs import train
-
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-
-
-class TickingClock:
-    """Each reading is one second after the one before."""
-
-    def __init__(self) -> None:
-        self.now = -1
-
-    def __call__(self) -> int:
-        self.now += 1
-        return self.now
+from tests.support.clocks import TickingClock
+from tests.support.drawn import write_tree
+from tests.support.photographs import write_photographs
+from tests.support.runs import SCRIPTS, train
 
 
 @pytest.fixture
 def ticking_clock() -> TickingClock:
     return TickingClock()
-
-
-def write_tree(root: Path, splits: dict[str, int], side: int = 32) -> Path:
-    for number, (split, count) in enumerate(splits.items()):
-        drawn = draw_airplanes_and_birds(2 * count, seed=number, side=side)
-        for index, (image, target) in enumerate(zip(drawn.images, drawn.targets.tolist(), strict=True)):
-            folder = root / split / ("airplane", "bird")[target]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{index:03d}.png")
-    return root
-
-
-def write_pairs(root: Path, splits: dict[str, int], side: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Write drawn façades, photo left, labels right; return photos and labels of each split."""
-    drawn = {
-        split: draw_facades(count, seed=number, side=side)
-        for number, (split, count) in enumerate(splits.items())
-    }
-    for split, (photos, labels) in drawn.items():
-        (root / split).mkdir(parents=True)
-        for index, pair in enumerate(torch.cat([photos, labels], dim=3)):
-            Image.fromarray(pair.permute(1, 2, 0).numpy()).save(root / split / f"{index:03d}.png")
-    return drawn
 
 
 @pytest.fixture(scope="session")

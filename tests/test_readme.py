@@ -3,10 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ignite_pipeline.run.options import add_run_options
-
 import run_cifar2
 import run_pix2pix
+from ignite_pipeline.run.options import add_run_options
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -1,0 +1,363 @@
+import copy
+import errno
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from ignite.metrics import Average
+from torch import nn
+
+from handlers import Checkpoints, load_best, load_checkpoint, load_newest, model_sha256
+from handlers.checkpoint_files import save_sealed
+from tests.support.clocks import Clock
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+def train(directory, model, *, epochs=4, scores=(), **options):
+    trainer = Engine(lambda engine, batch: model(torch.randn(5, 3)))
+    if scores:
+        trainer.add_event_handler(
+            Events.EPOCH_COMPLETED,
+            lambda: trainer.state.metrics.update(score=scores[trainer.state.epoch - 1]),
+        )
+        options["score"] = "score"
+    checkpoints = Checkpoints(directory, {"model": model}, **options).attach(trainer)
+    trainer.run([0] * 5, max_epochs=epochs)
+    return checkpoints
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def files(*iterations):
+    return [f"checkpoint_{iteration:08d}.pt" for iteration in iterations]
+
+
+def test_the_newest_stay(tmp_path, model):
+    train(tmp_path, model, keep=2)
+    assert names(tmp_path) == files(15, 20)
+
+
+@pytest.mark.parametrize(
+    ("scores", "maximize", "kept"),
+    [
+        ((0.1, 0.9, 0.2, 0.3), True, (10, 20)),
+        ((0.1, 0.9, 0.2, 0.3), False, (5, 20)),
+        ((float("nan"), 0.2, 0.1, 0.1), True, (10, 20)),
+        ((0.5, 0.5, 0.5, 0.5), True, (5, 20)),
+    ],
+)
+def test_the_best_stays_and_nan_is_never_best(tmp_path, model, scores, maximize, kept):
+    train(tmp_path, model, keep=1, scores=scores, maximize=maximize)
+    assert names(tmp_path) == files(*kept)
+
+
+def test_every_run_can_be_resumed_from_its_start(tmp_path, model):
+    trainer = Engine(lambda engine, batch: 1 / 0)
+    trainer.logger.disabled = True
+    Checkpoints(tmp_path, {"model": model}).attach(trainer)
+    with pytest.raises(ZeroDivisionError):
+        trainer.run([0])
+    assert load_newest(tmp_path)["engine"]["iteration"] == 0
+
+
+def test_saves_inside_an_epoch_leave_its_last_iteration_to_the_end_of_the_epoch(tmp_path, model):
+    seconds = iter(range(1000))
+    saved = []
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints = Checkpoints(tmp_path, {"model": model}, every_s=3, clock=lambda: next(seconds))
+    checkpoints.attach(trainer)
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: saved.append(load_newest(tmp_path)["engine"]["iteration"])
+    )
+    trainer.run([0] * 6, max_epochs=2)
+    assert saved == [0, 0, 3, 3, 3, 3, 6, 6, 9, 9, 9, 9]
+
+
+def test_restoring_puts_everything_back(tmp_path, model):
+    checkpoints = train(tmp_path, model, scores=(0.1, 0.9, 0.2, 0.3))
+    before = model_sha256(model)
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    resumed = Engine(lambda engine, batch: None)
+    again = Checkpoints(tmp_path, {"model": model}, score="score").attach(resumed)
+    again.restore(resumed, load_newest(tmp_path))
+    assert model_sha256(model) == before
+    assert again._best == checkpoints._best == (0.9, 10)
+    assert (resumed.state.iteration, resumed.state.epoch) == (20, 4)
+    assert resumed.state.metrics == {"score": 0.3}
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, model):
+    train(tmp_path, model)
+    engine = Engine(lambda engine, batch: None)
+    with pytest.raises(ValueError, match="the checkpoint's model does not fit this run's"):
+        Checkpoints(tmp_path, {"model": nn.Linear(1, 1)}).restore(engine, load_newest(tmp_path))
+
+
+def test_a_damaged_later_file_does_not_push_valid_ones_out(tmp_path, model):
+    checkpoints = train(tmp_path, model, epochs=2)
+    (tmp_path / files(500)[0]).write_bytes(b"damaged")
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints.attach(trainer)
+    trainer.load_state_dict({"iteration": 10, "epoch_length": 5, "max_epochs": 3})
+    trainer.run([0] * 5, max_epochs=3)
+    assert names(tmp_path) == [*files(10, 15), "checkpoint_00000500.pt.aside"]
+
+
+def test_a_run_that_would_overwrite_a_later_checkpoint_is_refused(tmp_path, model):
+    train(tmp_path, model, epochs=2)
+    with pytest.raises(ValueError, match="holds a checkpoint of iteration 5: restore it, or save elsewhere"):
+        train(tmp_path, model)
+    assert names(tmp_path) == files(5, 10)
+
+
+def test_what_a_kill_left_is_cleared_away(tmp_path, model):
+    (tmp_path / ".checkpoint_00000003.pt.tmp").write_bytes(b"half")
+    train(tmp_path, model, epochs=1, keep=1)
+    assert names(tmp_path) == files(5)
+
+
+def resume(directory, model, *, epochs):
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints = Checkpoints(directory, {"model": model}).attach(trainer)
+    checkpoints.restore(trainer, load_newest(directory))
+    return trainer, lambda: trainer.run([0] * 5, max_epochs=epochs)
+
+
+def test_a_file_that_reads_back_wrong_never_takes_its_place(tmp_path, model, monkeypatch, caplog):
+    train(tmp_path, model, epochs=1)
+    _, run = resume(tmp_path, model, epochs=3)
+
+    def save_and_rot(path, content):
+        save_sealed(path, content)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", save_and_rot)
+    with pytest.raises(RuntimeError, match=r"00015\.pt was not saved .*does not match"):
+        run()
+    assert names(tmp_path) == files(0, 5)
+    assert caplog.text.count("was not saved") == 2
+
+
+def test_a_best_that_could_not_be_saved_does_not_push_out_the_one_before(tmp_path, model, monkeypatch):
+    def save_but_the_second(path, content):
+        if content["engine"]["iteration"] == 10:
+            raise OSError("no")
+        save_sealed(path, content)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", save_but_the_second)
+    train(tmp_path, model, keep=1, scores=(0.9, 0.95, 0.5, 0.4))
+    assert names(tmp_path) == files(5, 20)
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("state", [lambda: open, lambda: Path("weights")], ids=["unpicklable", "unsafe"])
+def test_a_state_that_would_not_load_is_a_failed_save(tmp_path, model, background, state):
+    class Odd:
+        def state_dict(self):
+            return {"odd": state()}
+
+    trainer = Engine(lambda engine, batch: None)
+    trainer.logger.disabled = True
+    train(tmp_path, model, epochs=1)
+    Checkpoints(tmp_path / "odd", {"model": Odd()}, background=background).attach(trainer)
+    with pytest.raises(RuntimeError, match="was not saved"):
+        trainer.run([0] * 5)
+    assert trainer.state.iteration == 5
+    assert not list((tmp_path / "odd").glob("*.pt"))
+
+
+def test_what_cannot_be_removed_does_not_make_a_save_fail(tmp_path, model, monkeypatch, caplog):
+    def refuse(self, missing_ok=False):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    train(tmp_path, model, keep=1, epochs=2)
+    assert names(tmp_path) == files(0, 5, 10)
+    assert "checkpoint_00000005.pt could not be removed" in caplog.text
+
+
+def test_saves_that_take_longer_than_the_time_between_them_leave_time_to_train(tmp_path, model, monkeypatch):
+    clock, saved = Clock(), []
+
+    def save_slowly(path, content):
+        clock.spend(5)
+        saved.append(content["engine"]["iteration"])
+        save_sealed(path, content)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", save_slowly)
+    trainer = Engine(lambda engine, batch: clock.spend(1))
+    Checkpoints(tmp_path, {"model": model}, every_s=3, clock=clock).attach(trainer)
+    trainer.run([0] * 10, max_epochs=1)
+    assert saved == [0, 3, 6, 9, 10]
+
+
+def test_nan_is_never_saved(tmp_path, model):
+    train(tmp_path, model, epochs=1)
+    trainer, run = resume(tmp_path, model, epochs=2)
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda: model[1].running_mean.fill_(torch.nan))
+    with pytest.raises(RuntimeError, match="it holds values that are not a number"):
+        run()
+    assert names(tmp_path) == files(0, 5)
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_saving_in_the_background_saves_the_same(tmp_path, model, epochs):
+    start = copy.deepcopy(model.state_dict())
+    contents = []
+    for background in (False, True):
+        model.load_state_dict(start)
+        directory = tmp_path / str(background)
+        torch.manual_seed(1)
+        train(directory, model, epochs=epochs, background=background)
+        contents.append({path.name: repr(load_checkpoint(path)) for path in directory.iterdir()})
+    assert contents[0] == contents[1]
+
+
+def test_what_is_saved_in_the_background_is_the_moment_it_was_saved_at(tmp_path, model, monkeypatch):
+    go_on = threading.Event()
+
+    def wait_and_save(path, content):
+        assert go_on.wait(10)
+        save_sealed(path, content)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", wait_and_save)
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints = Checkpoints(tmp_path, {"model": model}, background=True).attach(trainer)
+    before = model[0].weight.detach().clone()
+    checkpoints.save(trainer)
+    nn.init.zeros_(model[0].weight)
+    go_on.set()
+    checkpoints.wait()
+    assert torch.equal(load_newest(tmp_path)["objects"]["model"]["0.weight"], before)
+
+
+def test_a_save_is_not_waited_for_while_one_is_being_written(tmp_path, model, monkeypatch):
+    go_on, iterations = threading.Event(), []
+
+    def wait_and_save(path, content):
+        assert go_on.wait(10)
+        iterations.append(content["engine"]["iteration"])
+        save_sealed(path, content)
+
+    monkeypatch.setattr("handlers.checkpointing.save_sealed", wait_and_save)
+    trainer = Engine(lambda engine, batch: go_on.set() if engine.state.iteration == 5 else None)
+    Checkpoints(tmp_path, {"model": model}, background=True, every_s=1e-9).attach(trainer)
+    trainer.run([0] * 10, max_epochs=1)
+    assert iterations[0] == 0
+    assert set(iterations[1:]) <= {5, 6, 7, 8, 9, 10}
+    assert iterations[-1] == 10
+
+
+def test_a_metric_that_is_no_number_is_left_out(tmp_path, model):
+    trainer = Engine(lambda engine, batch: engine.state.metrics.update(confusion=torch.eye(2), loss=1.0))
+    Checkpoints(tmp_path, {"model": model}).attach(trainer)
+    trainer.run([0])
+    assert load_newest(tmp_path)["metrics"] == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("where", ["write", "fsync", "rename"])
+def test_a_failed_save_costs_no_older_file_and_does_not_stop_the_run(
+    tmp_path, model, monkeypatch, caplog, where
+):
+    checkpoints = train(tmp_path, model, epochs=1, keep=1)
+    assert names(tmp_path) == files(5)
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    target = {"write": "torch.save", "fsync": "os.fsync", "rename": "os.replace"}[where]
+    trainer = Engine(lambda engine, batch: None)
+    checkpoints.attach(trainer)
+    trainer.load_state_dict({"iteration": 5, "epoch_length": 5, "max_epochs": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(target, fail)
+        with pytest.raises(RuntimeError, match=r"checkpoint_00000010\.pt was not saved"):
+            trainer.run([0] * 5, max_epochs=2)
+    assert trainer.state.epoch == 2
+    assert names(tmp_path) == files(5)
+    assert "was not saved ([Errno 28] No space left on device)" in caplog.text
+    checkpoints.save(trainer)
+    assert names(tmp_path) == files(10)
+
+
+def test_a_compiled_model_saves_the_names_of_the_plain_one(tmp_path, model):
+    compiled = torch.compile(model, backend="eager")
+    train(tmp_path, compiled, epochs=1)
+    assert load_newest(tmp_path)["objects"]["model"].keys() == model.state_dict().keys()
+    assert model_sha256(compiled) == model_sha256(model)
+
+
+def test_nothing_to_resume_from_is_said(tmp_path):
+    with pytest.raises(ValueError, match="holds no valid checkpoint to resume from"):
+        load_newest(tmp_path)
+
+
+def test_a_checkpoint_of_other_objects_is_refused(tmp_path, model):
+    train(tmp_path, model)
+    engine = Engine(lambda engine, batch: None)
+    with pytest.raises(ValueError, match="lacks optimizer; if that is new, name it in missing="):
+        Checkpoints(tmp_path, {"model": model, "optimizer": model}).restore(engine, load_newest(tmp_path))
+    with pytest.raises(ValueError, match="holds model, which this run lacks"):
+        Checkpoints(tmp_path, {}).restore(engine, load_newest(tmp_path))
+
+
+def test_a_metric_of_ignite_s_may_be_among_the_objects(tmp_path, model):
+    trainer = Engine(lambda engine, batch: batch)
+    metric = Average()
+    metric.attach(trainer, "mean")
+    Checkpoints(tmp_path, {"model": model, "metric": metric}).attach(trainer)
+    trainer.run([1.0, 3.0])
+    restored = Average()
+    Checkpoints(tmp_path, {"model": model, "metric": restored}).restore(trainer, load_newest(tmp_path))
+    assert restored.compute() == 2
+
+
+def test_an_object_that_is_new_may_be_missing(tmp_path, model):
+    train(tmp_path, model)
+    wanted, other, new = model_sha256(model), copy.deepcopy(model), nn.Linear(2, 2)
+    nn.init.zeros_(other[0].weight)
+    before = model_sha256(new)
+    engine = Engine(lambda engine, batch: None)
+    checkpoints = Checkpoints(tmp_path, {"average": new, "model": other})
+    checkpoints.restore(engine, load_newest(tmp_path), missing=["average"])
+    assert (model_sha256(other), model_sha256(new), engine.state.iteration) == (wanted, before, 20)
+    with pytest.raises(ValueError, match="missing must name objects of this run, got averages"):
+        checkpoints.restore(engine, load_newest(tmp_path), missing=["averages"])
+
+
+def test_a_checkpoint_of_an_older_version_is_said_to_be_one(tmp_path, model):
+    train(tmp_path, model)
+    payload = load_newest(tmp_path)
+    del payload["frozen"]
+    with pytest.raises(ValueError, match="is of an older version"):
+        Checkpoints(tmp_path, {"model": model}).restore(Engine(lambda engine, batch: None), payload)
+
+
+def test_the_best_is_loaded_by_its_score(tmp_path, model):
+    train(tmp_path, model, keep=1, scores=(0.1, 0.9, 0.2, 0.3))
+    assert load_best(tmp_path)["engine"]["iteration"] == 10
+    assert load_best(tmp_path)["metrics"] == {"score": 0.9}
+    train(tmp_path / "unscored", model)
+    with pytest.raises(ValueError, match="unscored: no checkpoint has a score; take the newest"):
+        load_best(tmp_path / "unscored")
+    (tmp_path / files(10)[0]).unlink()
+    with pytest.raises(ValueError, match=r"checkpoint_00000010.pt: cannot be read"):
+        load_best(tmp_path)
+
+
+@pytest.mark.parametrize(("option", "value"), [("keep", 0), ("every_s", 0)])
+def test_a_bad_argument_is_named(tmp_path, option, value):
+    with pytest.raises(ValueError, match=f"{option} must be .* got {value}"):
+        Checkpoints(tmp_path, {}, **{option: value})

@@ -1,0 +1,204 @@
+"""The pix2pix scripts as people run them: killed, resumed, applied to new images, and given bad input."""
+
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+import run_cifar2
+import run_pix2pix
+import translate
+from handlers.files import read_metrics
+from tests.support.drawn import write_pairs
+from tests.support.runs import outcome, summary
+
+SMALL = ["--image-size", "32", "--epochs", "1", "--decay-epochs", "1", "--checkpoint-every-s", "0.001"]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pairs")
+    write_pairs(root, {"train": 5, "val": 3}, side=40)
+    return root
+
+
+def train(root, output, *options):
+    run_pix2pix.main(["--data-root", str(root), "--output", str(output), *SMALL, *map(str, options)])
+    return summary(output)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pairs, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed") / "run"
+    train(pairs, directory)
+    return directory
+
+
+def test_a_run_leaves_everything_behind(undisturbed):
+    found = summary(undisturbed)
+    assert (found["status"], found["epochs"], found["iterations"]) == ("completed", 2, 10)
+    assert {"train/loss_d", "train/loss_g_adversarial", "train/loss_g_reconstruction"} < found["final"].keys()
+    assert {"val/l1", "val/psnr", "val/ssim"} < found["final"].keys()
+    assert found["best"]["value"] == min(
+        line["val/l1"] for line in read_metrics(undisturbed) if "val/l1" in line
+    )
+    assert sorted(path.name for path in (undisturbed / "samples").iterdir()) == [
+        "epoch_0001.png",
+        "epoch_0002.png",
+    ]
+    with Image.open(undisturbed / "samples" / "epoch_0002.png") as image:
+        assert image.size == (3 * 34 + 2, 3 * 34 + 2)
+    rates = [line["train/lr"] for line in read_metrics(undisturbed)]
+    assert rates == pytest.approx([1e-4, 0.0], abs=1e-9)
+
+
+def test_two_workers_change_nothing(pairs, undisturbed, tmp_path):
+    train(pairs, tmp_path / "run", "--num-workers", 2)
+    assert outcome(tmp_path / "run") == outcome(undisturbed)
+
+
+def test_a_killed_run_resumes_to_the_same_weights_and_samples(pairs, undisturbed, tmp_path, start_script):
+    directory = tmp_path / "run"
+    process = start_script("run_pix2pix.py", "--data-root", pairs, "--output", directory, *SMALL)
+    in_second_epoch = [
+        directory / "checkpoints" / f"checkpoint_{iteration:08d}.pt" for iteration in (6, 7, 8)
+    ]
+    while not any(path.exists() for path in in_second_epoch):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run_pix2pix.main(["--resume", str(directory), "--num-workers", "1"])
+    assert outcome(directory) == outcome(undisturbed)
+
+
+@pytest.mark.parametrize("gan_loss", ["least-squares", "wasserstein"])
+def test_other_recipes_train(pairs, tmp_path, gan_loss):
+    options = ["--gan-loss", gan_loss, "--norm", "instance", "--inference", "eval", "--precision", "bf16"]
+    found = train(
+        pairs, tmp_path / "run", *options, "--direction", "AtoB", "--batch-size", 2, "--max-iterations", 2
+    )
+    assert all(value is not None for value in found["final"].values())
+
+
+def test_without_the_distance_there_is_no_loss_of_it(pairs, tmp_path):
+    found = train(pairs, tmp_path / "run", "--lambda-l1", 0, "--max-iterations", 5, "--log-norms")
+    assert "train/loss_g_reconstruction" not in found["final"]
+    assert found["final"]["train/grad_norm"] > 0
+
+
+@pytest.fixture(scope="module")
+def checkpoint(undisturbed):
+    return undisturbed / "checkpoints" / "checkpoint_00000010.pt"
+
+
+def test_translating_pairs_gives_what_validation_saw(undisturbed, checkpoint, pairs, tmp_path, capsys):
+    translate.main([str(checkpoint), str(pairs / "val"), "--pairs", "--output", str(tmp_path / "out")])
+    captured = capsys.readouterr()
+    assert "3 images in" in captured.out
+    assert "3 were resized to 32x32, the network's size" in captured.err
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["000.png", "001.png", "002.png"]
+    with Image.open(tmp_path / "out" / "000.png") as image:
+        assert (image.size, image.mode) == ((32, 32), "RGB")
+        ours = torch.tensor(list(image.tobytes()))
+    again = tmp_path / "again"
+    translate.main([str(checkpoint), str(pairs / "val" / "000.png"), "--pairs", "--output", str(again)])
+    with Image.open(again / "000.png") as image:
+        assert torch.equal(torch.tensor(list(image.tobytes())), ours)
+
+
+def test_single_images_of_the_networks_size_are_not_resized(checkpoint, tmp_path, capsys):
+    for name in ("a", "b"):
+        Image.effect_noise((32, 32), 50).save(tmp_path / f"{name}.jpg")
+    inputs = [str(tmp_path / f"{name}.jpg") for name in ("a", "b")]
+    translate.main([str(checkpoint), *inputs, "--output", str(tmp_path / "out"), "--inference", "eval"])
+    assert "resized" not in capsys.readouterr().err
+    assert (tmp_path / "out" / "a.png").read_bytes() != (tmp_path / "out" / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["{tmp}/nowhere.pt", "{val}"], "{tmp}/nowhere.pt: cannot be read (No such file"),
+        (["{tmp}/text.pt", "{val}"], "{tmp}/text.pt: not a checkpoint, or cut off"),
+        (["{tmp}/other.pt", "{val}"], "{tmp}/other.pt: not a checkpoint, or cut off"),
+        (["{checkpoint}", "{tmp}/nowhere"], "{tmp}/nowhere: no such file"),
+        (["{checkpoint}", "{tmp}/empty"], "{tmp}/empty: holds no image"),
+        (["{checkpoint}", "{tmp}/text.pt"], "{tmp}/text.pt: not a readable image"),
+        (["{checkpoint}", "{val}", "{val}/000.png"], "would both be written to"),
+        (["{checkpoint}", "{val}", "--output", "{tmp}/taken"], "--output: {tmp}/taken/000.png exists"),
+        (["{checkpoint}", "{val}", "--output", "{tmp}/text.pt/out"], "Not a directory"),
+    ],
+)
+def test_bad_input_to_translate_gets_one_line(checkpoint, pairs, tmp_path, capsys, arguments, line):
+    (tmp_path / "text.pt").write_text("text")
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "000.png").touch()
+    names = {"tmp": tmp_path, "val": pairs / "val", "checkpoint": checkpoint}
+    with pytest.raises(SystemExit) as stop:
+        translate.main(["--output", str(tmp_path / "out"), *(text.format(**names) for text in arguments)])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert line.format(**names) in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_checkpoint_of_another_task_is_refused(image_tree, pairs, tmp_path, capsys):
+    options = [
+        "--epochs",
+        "1",
+        "--batch-size",
+        "32",
+        "--max-iterations",
+        "1",
+        "--output",
+        str(tmp_path / "cifar2"),
+    ]
+    run_cifar2.main(["--data-root", str(image_tree), *options])
+    other = tmp_path / "cifar2" / "checkpoints" / "checkpoint_00000001.pt"
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        translate.main([str(other), str(pairs / "val"), "--output", str(tmp_path / "out")])
+    assert "is a checkpoint, but not one of run_pix2pix.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--data-root", "{tmp}/nowhere"], "{tmp}/nowhere: no such folder"),
+        (["--data-root", "{tmp}/odd"], "{tmp}/odd/train/001.png: its width of 63 does not halve into a pair"),
+        (["--dataset", "folder"], "argument --dataset: invalid choice: 'folder'"),
+        (["--direction", "AtoC"], "argument --direction: invalid choice: 'AtoC'"),
+        (["--image-size", "100"], "argument --image-size: invalid choice: 100"),
+        (["--epochs", "0"], "argument --epochs: must be a whole number at least 1, got 0"),
+        (["--decay-epochs", "-1"], "argument --decay-epochs: must be a whole number at least 0, got -1"),
+        (["--batch-size", "9"], "batch_size=9 is more than the 5 samples"),
+        (["--lambda-l1", "-1"], "argument --lambda-l1: must be a number at least 0, got -1"),
+        (["--lr", "0"], "argument --lr: must be a number above 0, got 0"),
+        (["--gan-loss", "none"], "argument --gan-loss: invalid choice: 'none'"),
+        (["--norm", "layer"], "argument --norm: invalid choice: 'layer'"),
+    ],
+)
+def test_bad_input_to_training_gets_one_line_and_writes_nothing(pairs, tmp_path, capsys, options, line):
+    shutil.copytree(pairs, tmp_path / "odd")
+    Image.new("RGB", (63, 32)).save(tmp_path / "odd" / "train" / "001.png")
+    before = sorted(tmp_path.rglob("*"))
+    given = [text.format(tmp=tmp_path) for text in options]
+    with pytest.raises(SystemExit) as stop:
+        run_pix2pix.main(["--data-root", str(pairs), "--output", str(tmp_path / "run"), *SMALL, *given])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert line.format(tmp=tmp_path) in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_real_facades_train(real_facades, tmp_path):
+    found = train(real_facades, tmp_path / "run", "--max-iterations", 4)
+    assert (found["dataset"]["train"], found["dataset"]["val"], found["iterations"]) == (400, 100, 4)
