@@ -28,13 +28,16 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+PRECISIONS = ("auto", "fp32", *AUTOCAST_DTYPES)
+
+
 def resolve_precision(name: str, device: torch.device | str) -> str:
     """Turn "auto" into "bf16" where the device computes in bfloat16, else into "fp32"; pass others on.
 
     On a processor that means AVX-512-BF16 or AMX: emulated bfloat16 is slower than float32.
     """
-    if name not in ("auto", "fp32", *AUTOCAST_DTYPES):
-        raise BadInput(f"precision must be auto, fp32, bf16 or fp16, got {name!r}")
+    if name not in PRECISIONS:
+        raise BadInput(f"precision must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, got {name!r}")
     if name != "auto":
         return name
     device = torch.device(device)

@@ -18,10 +18,13 @@ from torch import nn
 
 from handlers import EvaluateEachEpoch, LearningRate, StepMeans
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
-from ignite_pipeline.data.cifar2 import cifar2
+from ignite_pipeline.data.cifar2 import SIDE, cifar2
+from ignite_pipeline.data.images import ImageSplits
+from ignite_pipeline.data.preprocessing import Preprocessing
 from ignite_pipeline.models.classifiers import CLASSIFIERS, fit_whitening
 from ignite_pipeline.run import Best, Parser, Run, launch, number
 from ignite_pipeline.schedules import rise_and_fall
+from ignite_pipeline.signature import Signature
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
 
 
@@ -41,6 +44,7 @@ class Recipe:
     augment: bool = False
 
 
+VALIDATION_BATCH = 500
 BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
 RECIPES = {
     "resnet": Recipe(
@@ -123,6 +127,20 @@ def build_optimizer(
     return optimizer, rise_and_fall(optimizer, iterations, warmup=recipe.warmup)
 
 
+def signature_of(options: argparse.Namespace, recipe: Recipe, data: ImageSplits) -> Signature:
+    """Return what a checkpoint says of the model, so that it alone is enough to predict."""
+    mean, std = (tuple(values.tolist()) for values in data.train.channel_statistics())
+    return Signature(
+        "classes",
+        Preprocessing(image_size=SIDE, resize_size=SIDE, mean=mean, std=std),
+        outputs=data.classes,
+        model=f"classifiers/{options.model}",
+        arguments={"num_classes": len(data.classes)},
+        mirror=recipe.augment,
+        batch_size=VALIDATION_BATCH,
+    )
+
+
 def train(run: Run) -> None:
     """Train a classifier, from the data to the last evaluation."""
     options = run.options
@@ -136,7 +154,8 @@ def train(run: Run) -> None:
     )
     options.dataset = data.name
     loader = run.train_loader(data.train, batch_size=options.batch_size)
-    normalize = Normalize(*data.train.channel_statistics())
+    signature = signature_of(options, recipe, data)
+    normalize = Normalize(signature.preprocessing.mean, signature.preprocessing.std)
     model = CLASSIFIERS[options.model](len(data.classes))
     fit_whitening(model, normalize(data.train.images[:: len(data.train) // 500 or 1]))
     run.place(model, memory_format=torch.channels_last)
@@ -164,10 +183,11 @@ def train(run: Run) -> None:
     run.attach(
         trainer,
         measure=[StepMeans(), LearningRate(optimizer)],
-        evaluate=[EvaluateEachEpoch(evaluator, run.evaluation_loader(data.val, batch_size=500))],
+        evaluate=[EvaluateEachEpoch(evaluator, run.evaluation_loader(data.val, batch_size=VALIDATION_BATCH))],
         save={"model": model, "optimizer": optimizer, "schedule": schedule},
         best=Best("val/accuracy"),
         show={"train/loss": "loss", "train/accuracy": "accuracy", "val/accuracy": "validation accuracy"},
+        signature=signature,
     )
     run.train(trainer, loader, epochs=options.epochs)
 

@@ -7,7 +7,7 @@ python scripts/run_finetune.py --data-root DIR --find-lr              # draw the
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 
@@ -39,6 +39,7 @@ from ignite_pipeline.models.pretrained import (
 from ignite_pipeline.parameter_groups import layer_wise
 from ignite_pipeline.run import BadInput, Best, Parser, Run, launch, number
 from ignite_pipeline.schedules import warmup_and_cosine
+from ignite_pipeline.signature import Signature
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
 
 
@@ -264,6 +265,20 @@ def evaluations(
     return evaluate
 
 
+def signature_of(options: argparse.Namespace, data: ImageSplits) -> Signature:
+    """Return what a checkpoint says of the model, so that it alone is enough to predict."""
+    preprocessing = preprocessing_of(options.model)
+    return Signature(
+        data.kind,
+        replace(preprocessing, image_size=options.image_size, resize_size=data.val.image_size),
+        outputs=data.classes,
+        model=f"torchvision/{options.model}",
+        arguments={"num_outputs": len(data.classes)},
+        weights="model" if options.ema is None else "WeightAverage",
+        batch_size=options.batch_size,
+    )
+
+
 def train(run: Run) -> None:
     """Fine-tune a classifier, from the data to the last evaluation."""
     options = run.options
@@ -287,8 +302,8 @@ def train(run: Run) -> None:
     frozen = freeze_all_but(model, head_of(options.model)) if freezes else []
     for_now = frozen if options.freeze_epochs else []
     optimizer, schedule = build_optimizer(model, options, len(loader))
-    preprocessing = preprocessing_of(options.model)
-    normalize = run.place(Normalize(preprocessing.mean, preprocessing.std))
+    signature = signature_of(options, data)
+    normalize = run.place(Normalize(signature.preprocessing.mean, signature.preprocessing.std))
     trainer = Engine(
         supervised_step(
             model,
@@ -313,6 +328,7 @@ def train(run: Run) -> None:
         save=save,
         best=Best(f"val/{task.metric_name}", maximize=task.maximize),
         show={"train/loss": "loss", f"val/{task.metric_name}": task.metric_name.replace("_", " ")},
+        signature=signature,
     )
     run.train(trainer, loader, epochs=options.epochs)
 

@@ -21,12 +21,15 @@ from handlers import EvaluateEachEpoch, LearningRate, SampleGrids, StepMeans
 from ignite_pipeline.adversarial import LOSSES
 from ignite_pipeline.data.batch_transforms import RandomCrop, SplitPair
 from ignite_pipeline.data.paired import DIRECTIONS, paired_images
+from ignite_pipeline.data.preprocessing import Preprocessing
 from ignite_pipeline.gan_steps import gan_step, translation_step
 from ignite_pipeline.model_modes import inference_mode_of
 from ignite_pipeline.models.pix2pix import IMAGE_SIZES, NORMS, PatchDiscriminator, UNetGenerator
 from ignite_pipeline.run import Best, Parser, Run, launch, number
+from ignite_pipeline.signature import Signature
 
 SAMPLES = 4
+HALF = (0.5, 0.5, 0.5)  # to [-1, 1]
 SHOWN = {
     "train/loss_g_reconstruction": "L1",
     "train/loss_g_adversarial": "G",
@@ -113,6 +116,19 @@ def build_optimizer(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
+def signature_of(options: argparse.Namespace) -> Signature:
+    """Return what a checkpoint says of the generator, so that it alone is enough to translate."""
+    return Signature(
+        "image",
+        Preprocessing(options.image_size, options.image_size, mean=HALF, std=HALF),
+        model="pix2pix/generator",
+        arguments={"image_size": options.image_size, "norm": options.norm},
+        weights="generator",
+        mode=options.inference,
+        batch_size=1,
+    )
+
+
 def train(run: Run) -> None:
     """Train a generator and its discriminator, from the data to the last samples."""
     options = run.options
@@ -170,6 +186,7 @@ def train(run: Run) -> None:
         },
         best=Best("val/l1", maximize=False),
         show=SHOWN,
+        signature=signature_of(options),
     )
     run.train(trainer, loader, epochs=options.epochs + options.decay_epochs)
 

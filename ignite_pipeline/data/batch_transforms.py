@@ -87,6 +87,18 @@ class Normalize(nn.Module):
         return x.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
 
 
+class Centre(nn.Module):
+    """Turn uint8 in [0, 255] to float32 in [-1, 1], as tanh returns it.
+
+    >>> Centre()(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float32 of the same shape."""
+        return (x / 127.5).sub_(1)
+
+
 class SplitPair(nn.Module):
     """Turn uint8 pairs ``(B, 2 * C, H, W)`` to source and target, float32 ``(B, C, H, W)`` in [-1, 1].
 
@@ -97,5 +109,5 @@ class SplitPair(nn.Module):
 
     def forward(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first half of the channels and the second."""
-        source, target = (pairs / 127.5).sub_(1).chunk(2, dim=1)
+        source, target = Centre()(pairs).chunk(2, dim=1)
         return source, target

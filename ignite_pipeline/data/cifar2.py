@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
@@ -21,6 +21,7 @@ from ignite_pipeline.data.images import (
     ImageTensors,
     count_unreadable,
     image_files,
+    middle_square,
     read_image,
     stack_images,
     subfolders,
@@ -177,11 +178,10 @@ def _read_tree(
 
 
 def _read_32x32(path: Path, *, resized: set[Path]) -> Image.Image:
-    image = read_image(path)
-    if image.size == (SIDE, SIDE):
-        return image
-    resized.add(path)
-    return ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC)
+    image = read_image(path, least_side=2 * SIDE)
+    if image.size != (SIDE, SIDE):
+        resized.add(path)
+    return middle_square(image, SIDE)
 
 
 def _require_classes(classes: tuple[str, ...], present: Sequence[str], *, where: str) -> None:

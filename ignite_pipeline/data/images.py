@@ -189,7 +189,11 @@ def read_image(path: str | Path, *, least_side: int | None = None) -> Image.Imag
 
 def read_square(path: str | Path, side: int) -> Image.Image:
     """Return the middle of a file's image, scaled to ``side`` by ``side`` pixels; see `read_image`."""
-    image = read_image(path, least_side=2 * side)
+    return middle_square(read_image(path, least_side=2 * side), side)
+
+
+def middle_square(image: Image.Image, side: int) -> Image.Image:
+    """Return the middle of an image, scaled to ``side`` by ``side`` pixels."""
     return (
         image if image.size == (side, side) else ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
     )

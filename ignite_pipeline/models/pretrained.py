@@ -6,7 +6,6 @@ import inspect
 import re
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlparse
@@ -17,23 +16,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ignite_pipeline.command_line import say, speaks
+from ignite_pipeline.data.preprocessing import Preprocessing
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.models.weight_files import load_weights, read_state_dict
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What images have to be for a model: scaled, cut to the middle, in 0 to 1, then normalised.
-
-    The shorter side is scaled to ``resize_size`` pixels, by ``interpolation`` (a word of torchvision's
-    ``InterpolationMode``), and ``image_size`` × ``image_size`` of them are kept.
-    """
-
-    image_size: int
-    resize_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str
 
 
 def classifier_names() -> list[str]:
@@ -99,8 +84,7 @@ def preprocessing_of(name: str) -> Preprocessing:
     Weights from elsewhere are taken to be like them; a vision transformer is built for that ``image_size``.
 
     >>> preprocessing_of("resnet18")
-    Preprocessing(image_size=224, resize_size=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
-    interpolation='bilinear')
+    Preprocessing(image_size=224, resize_size=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     """
     _require_known(name)
     preset = _default(name).transforms()
@@ -109,7 +93,6 @@ def preprocessing_of(name: str) -> Preprocessing:
         resize_size=preset.resize_size[0],
         mean=tuple(preset.mean),
         std=tuple(preset.std),
-        interpolation=preset.interpolation.value,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from handlers.visdom_sender import checked_url
 from ignite_pipeline.board.server import PORT
 from ignite_pipeline.command_line import absolute_path, named_path, number
+from ignite_pipeline.devices import PRECISIONS
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import available_cores
 from ignite_pipeline.run.run_config import read_run_config
@@ -51,7 +52,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
     add(
         "--precision",
-        choices=("auto", "fp32", "bf16", "fp16"),
+        choices=PRECISIONS,
         default="auto",
         help="auto is bf16 where the device computes in it, else fp32 (default: %(default)s)",
     )

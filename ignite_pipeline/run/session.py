@@ -57,6 +57,7 @@ from ignite_pipeline.seeding import (
     make_deterministic,
     require_position,
 )
+from ignite_pipeline.signature import Signature
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -216,6 +217,7 @@ class Run:
         evaluate: Sequence[Handler] = (),
         best: Best | None = None,
         show: Mapping[str, str] | None = None,
+        signature: Signature | None = None,
     ) -> None:
         """Attach the run's own handlers and those given, in the order in which things have to happen.
 
@@ -226,7 +228,8 @@ class Run:
         Checkpoints hold ``save`` and whatever else has a ``state_dict`` and is attached, or held by the step
         or a handler (see `objects_to_save`); ``missing`` names what is new since a checkpoint that lacks it.
         ``best`` decides which checkpoint stays for good; ``show`` names the metrics on the progress line. Of
-        several models in ``save``, the first has its norms recorded with ``--log-norms``.
+        several models in ``save``, the first has its norms recorded with ``--log-norms``. With a
+        ``signature``, a checkpoint alone is enough to predict.
         """
         if self._loader is None or self._description is None:
             raise RuntimeError("call run.train_loader before run.attach")
@@ -285,6 +288,7 @@ class Run:
                 "run": self._directory.run,
                 "options": kept_options(options),
                 "dataset": self._description,
+                "signature": None if signature is None else signature.as_json(),
             },
         )
         line = ProgressLine(

@@ -10,10 +10,10 @@ import torchvision
 from torch import nn
 
 from handlers.checkpoint_files import save_sealed
+from ignite_pipeline.data.preprocessing import Preprocessing
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.models import pretrained
 from ignite_pipeline.models.pretrained import (
-    Preprocessing,
     classifier_names,
     head_of,
     preprocessing_of,
@@ -297,7 +297,7 @@ def test_a_download_counts_once_it_has_the_digest_of_its_name(whole, tmp_path, m
 
 def test_preprocessing_is_that_of_the_default_weights():
     half = (0.5, 0.5, 0.5)
-    assert preprocessing_of("efficientnet_v2_l") == Preprocessing(480, 480, half, half, "bicubic")
+    assert preprocessing_of("efficientnet_v2_l") == Preprocessing(480, 480, half, half)
     assert preprocessing_of("vit_h_14").image_size == 518
 
 

@@ -1,0 +1,102 @@
+"""A trained model for other people's programs: as an exported program, as ONNX, or as plain weights."""
+
+import copy
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from handlers.files import write_whole
+from ignite_pipeline.errors import BadInput
+from ignite_pipeline.predict.trained_models import PROGRAM_SUFFIX, SIGNATURE
+from ignite_pipeline.predictor import Predictor
+from ignite_pipeline.signature import Signature
+
+_INPUT, _OUTPUT, _BATCH = "images", "answers", "batch"
+
+
+def export_model(model: nn.Module, signature: Signature, path: str | Path) -> None:
+    """Write a model to ``path``: a program (``.pt2``), ONNX (``.onnx``) or its state dict (``.pt``).
+
+    A program and ONNX take uint8 images ``(B, 3, S, S)`` for any B and return what `Predictor` does:
+    normalisation, mirror images and probabilities are in them. They hold the signature, too; beside a state
+    dict it lies as JSON. `BadInput` is raised for another suffix, for a model that cannot be exported, and
+    where a package is missing or the file cannot be written.
+
+    >>> import tempfile
+    >>> from ignite_pipeline.data.preprocessing import Preprocessing
+    >>> preprocessing = Preprocessing(8, 8, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "model.pt2")
+    ...     export_model(model, Signature("classes", preprocessing, ("day", "night")), path)
+    ...     program = torch.export.load(path).module()
+    >>> program(torch.zeros(5, 3, 8, 8, dtype=torch.uint8)).shape
+    torch.Size([5, 2])
+    """
+    path = Path(path)
+    writers = {PROGRAM_SUFFIX: _write_program, ".onnx": _write_onnx, ".pt": _write_weights}
+    if path.suffix not in writers:
+        raise BadInput(f"--export {path}: must end in {', '.join(writers)}")
+    portable = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)
+    predictor = Predictor(portable, signature)
+    with predictor.inferring():
+        write = writers[path.suffix](predictor)
+    try:
+        write_whole(path, write)
+        if path.suffix == ".pt":
+            write_whole(path.with_suffix(".json"), lambda beside: beside.write_text(_as_text(signature)))
+    except OSError as error:
+        raise BadInput(f"--export {path} cannot be written: {error.strerror or error}") from error
+
+
+def _as_text(signature: Signature) -> str:
+    return json.dumps(signature.as_json(), indent=2) + "\n"
+
+
+def _example(predictor: Predictor) -> tuple[Tensor]:
+    side = predictor.signature.preprocessing.image_size
+    return (torch.zeros(2, 3, side, side, dtype=torch.uint8),)
+
+
+def _exported(predictor: Predictor) -> Any:
+    try:
+        return torch.export.export(
+            predictor, _example(predictor), dynamic_shapes=({0: torch.export.Dim(_BATCH)},)
+        )
+    except Exception as error:  # whatever a model does that cannot be traced
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInput(f"--export: {type(predictor.model).__name__} cannot be exported: {reason}") from error
+
+
+def _write_program(predictor: Predictor) -> Callable[[Path], object]:
+    program = _exported(predictor)
+    extra = {SIGNATURE: _as_text(predictor.signature)}
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:
+            torch.export.save(program, file, extra_files=extra)
+
+    return write
+
+
+def _write_onnx(predictor: Predictor) -> Callable[[Path], object]:
+    if missing := [package for package in ("onnx", "onnxscript") if find_spec(package) is None]:
+        raise BadInput(f"--export: ONNX needs {' and '.join(missing)}: pip install 'ignite_pipeline[onnx]'")
+    program = torch.onnx.export(
+        _exported(predictor), input_names=[_INPUT], output_names=[_OUTPUT], dynamo=True, verbose=False
+    )
+    assert program is not None
+    content = program.model_proto
+    entry = content.metadata_props.add()
+    entry.key, entry.value = SIGNATURE, _as_text(predictor.signature)
+    return lambda path: path.write_bytes(content.SerializeToString())
+
+
+def _write_weights(predictor: Predictor) -> Callable[[Path], object]:
+    state = predictor.model.state_dict()
+    return lambda path: torch.save(state, path)

@@ -1,0 +1,83 @@
+"""What is said of each image: a line, a row of a table, or a JSON object."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ignite_pipeline.signature import Signature
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about an image: ``values`` in the order of the signature's ``outputs``."""
+
+    path: Path
+    signature: Signature
+    values: list[float]
+
+    @property
+    def named(self) -> dict[str, float]:
+        """The values by their names."""
+        return dict(zip(self.signature.outputs, self.values, strict=True))
+
+    @property
+    def best(self) -> str:
+        """The class of the highest probability, the labels of more than a half, or the first number."""
+        if self.signature.kind == "numbers":
+            return f"{self.values[0]:.6g}"
+        if self.signature.kind == "labels":
+            return " ".join(name for name, value in self.named.items() if value > 0.5)
+        return max(self.named, key=self.named.__getitem__)
+
+    @property
+    def probability(self) -> float | None:
+        """The probability of the class; None where there is not one class."""
+        return max(self.values) if self.signature.kind == "classes" else None
+
+
+def as_line(answer: Answer) -> str:
+    """Return the file, the class and its probability, between tabs; or the file and all values by name."""
+    if answer.probability is not None:
+        return f"{answer.path}\t{answer.best}\t{answer.probability:.4f}"
+    return "\t".join([str(answer.path), *(f"{name} {value:.4g}" for name, value in answer.named.items())])
+
+
+def as_json_line(answer: Answer) -> str:
+    """Return a JSON object with all values."""
+    kind = answer.signature.kind
+    said: dict[str, object] = {"file": str(answer.path)}
+    if kind == "classes":
+        said |= {"class": answer.best, "probability": answer.probability}
+    elif kind == "labels":
+        said |= {"labels": [name for name, value in answer.named.items() if value > 0.5]}
+    return json.dumps({**said, "numbers" if kind == "numbers" else "probabilities": answer.named})
+
+
+def as_csv_line(answer: Answer) -> str:
+    """Return the file, the class and its probability if there are such, and all values."""
+    extra = [] if answer.probability is None else [answer.best, answer.probability]
+    return _csv([str(answer.path), *extra, *answer.values])
+
+
+def csv_header(signature: Signature) -> str:
+    """Return the names of the columns.
+
+    >>> from ignite_pipeline.data.preprocessing import Preprocessing
+    >>> preprocessing = Preprocessing(8, 8, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    >>> csv_header(Signature("classes", preprocessing, ("day", "night")))
+    'file,class,probability,day,night'
+    """
+    extra = ["class", "probability"] if signature.kind == "classes" else []
+    return _csv(["file", *extra, *signature.outputs])
+
+
+def _csv(values: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
+
+
+FORMATS: dict[str, Callable[[Answer], str]] = {"text": as_line, "csv": as_csv_line, "json": as_json_line}

@@ -1,0 +1,128 @@
+"""A trained model from one file: a checkpoint of ours, or an exported program."""
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from handlers import load_checkpoint, load_newest
+from handlers.checkpoint_files import checkpoint_path
+from handlers.errors import UnusableRun
+from ignite_pipeline.compute import Compute
+from ignite_pipeline.devices import resolve_device
+from ignite_pipeline.errors import BadInput
+from ignite_pipeline.models.catalogue import build_model
+from ignite_pipeline.models.weight_files import load_weights
+from ignite_pipeline.predictor import Predictor
+from ignite_pipeline.signature import Signature
+
+SIGNATURE = "signature.json"
+PROGRAM_SUFFIX = ".pt2"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that answers: ``answer`` maps uint8 images ``(B, 3, S, S)`` on its device to answers.
+
+    See `Predictor` for what these are. ``predictor`` is the model itself, where the file is a checkpoint.
+    """
+
+    source: Path
+    signature: Signature
+    device: torch.device
+    answer: Callable[[Tensor], Tensor]
+    predictor: Predictor | None = None
+    config: Mapping[str, Any] | None = None
+
+    def answers_of(self, images: Tensor) -> Tensor:
+        """Return the answers for uint8 images ``(B, 3, S, S)``, on the CPU."""
+        with torch.no_grad():
+            return self.answer(images.to(self.device)).float().cpu()
+
+    def inferring(self) -> AbstractContextManager[Any]:
+        """Put the model into the mode in which it answers, within a ``with`` block."""
+        return torch.no_grad() if self.predictor is None else self.predictor.inferring()
+
+
+def load_trained(path: str | Path, *, device: str = "auto", precision: str | None = None) -> TrainedModel:
+    """Return the model in a checkpoint, in the best checkpoint of a run's directory, or in a program.
+
+    Nothing in a checkpoint is executed; an exported program (``.pt2``) is one. ``precision`` is the run's own
+    unless given. `BadInput` or `UnusableRun` is raised, naming the file, for what cannot answer.
+    """
+    path = Path(path)
+    if path.suffix == PROGRAM_SUFFIX:
+        return _load_program(path, resolve_device(device), precision)
+    checkpoint = path if not path.is_dir() else best_checkpoint(path)
+    content = load_checkpoint(checkpoint)
+    config = content.get("config") or {}
+    if not config.get("signature"):
+        raise BadInput(
+            f"{checkpoint}: does not say what goes into its model: its recipe gave no signature to run.attach"
+        )
+    try:
+        signature = Signature.from_json(config["signature"])
+        if signature.model is None:
+            raise BadInput(
+                "a model that only its recipe can build: export it there with"
+                " ignite_pipeline.predict.export.export_model, and give the exported program"
+            )
+        model = build_model(signature.model, signature.arguments)
+        load_weights(
+            model,
+            _weights_in(content, signature.weights),
+            source=signature.weights,
+            name=signature.model,
+            unused={"n_averaged"},
+        )
+    except BadInput as error:
+        raise BadInput(f"{checkpoint}: {error}") from error
+    compute = Compute(
+        resolve_device(device), precision=precision or (config.get("options") or {}).get("precision", "fp32")
+    )
+    predictor = Predictor(model, signature, call=compute.predict)
+    predictor.to(compute.device)
+    model.to(memory_format=torch.channels_last)
+    return TrainedModel(checkpoint, signature, compute.device, predictor, predictor, config)
+
+
+def best_checkpoint(directory: Path) -> Path:
+    """Return the best checkpoint in a run's directory or, where there is no best one, the newest."""
+    below = directory / "checkpoints"
+    folder = below if below.is_dir() else directory
+    newest = load_newest(folder)
+    best = newest["best"]
+    return checkpoint_path(folder, newest["engine"]["iteration"] if best is None else best[1])
+
+
+def _weights_in(content: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    state = (content.get("objects") or {}).get(name)
+    if not isinstance(state, dict):
+        raise BadInput(f"holds no {name}")
+    return {entry: tensor for entry, tensor in state.items() if isinstance(tensor, Tensor)}
+
+
+def _load_program(path: Path, device: torch.device, precision: str | None) -> TrainedModel:
+    if precision not in (None, "fp32"):
+        raise BadInput(f"--precision {precision}: an exported program computes in fp32")
+    if not zipfile.is_zipfile(path):
+        raise UnusableRun(f"{path}: no exported program" if path.exists() else f"{path}: no such file")
+    extra = {SIGNATURE: ""}
+    try:
+        program = torch.export.load(path, extra_files=extra)
+        module = program.module().to(device)
+    except Exception as error:  # whatever a foreign file makes it stumble over
+        raise BadInput(f"{path}: no exported program ({type(error).__name__})") from error
+    try:
+        signature = Signature.from_json(json.loads(extra[SIGNATURE] or "null"))
+    except (BadInput, ValueError) as error:
+        raise BadInput(
+            f"{path}: a program that was not exported by us: it does not say what goes into it"
+        ) from error
+    return TrainedModel(path, signature, device, module)

@@ -1,0 +1,67 @@
+"""A model together with all that stands between an image's pixels and an answer."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import Tensor, nn
+
+from ignite_pipeline.data.batch_transforms import Centre, Normalize
+from ignite_pipeline.model_modes import inference_mode_of
+from ignite_pipeline.signature import Signature
+
+
+class Predictor(nn.Module):
+    """Map uint8 images ``(B, 3, S, S)`` to what ``signature`` says, as validation did while training.
+
+    Answers are float32: probabilities ``(B, K)`` of classes (their sum is 1) or of labels (each in 0 to 1),
+    numbers ``(B, K)``, or images ``(B, 3, S, S)`` in [-1, 1]. ``call`` is how the model is called, such as
+    ``Compute.predict``.
+
+    >>> from ignite_pipeline.data.preprocessing import Preprocessing
+    >>> preprocessing = Preprocessing(1, 1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    >>> signature = Signature("classes", preprocessing, outputs=("red", "green", "blue"))
+    >>> predictor = Predictor(nn.Flatten(), signature)
+    >>> predictor(torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1))
+    tensor([[0.5761, 0.2119, 0.2119]])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        signature: Signature,
+        *,
+        call: Callable[[nn.Module, Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.signature = model, signature
+        preprocessing = signature.preprocessing
+        centred = signature.kind == "image"
+        self.normalize = Centre() if centred else Normalize(preprocessing.mean, preprocessing.std)
+        self._call = call
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """Return what the model itself returns, logits say; averaged with mirror images, if it was so."""
+        x = self.normalize(images)
+        y_pred = self._predict(x)
+        if self.signature.mirror:
+            y_pred = (y_pred + self._predict(x.flip(-1))) / 2
+        return y_pred
+
+    def _predict(self, x: Tensor) -> Tensor:
+        y_pred: Tensor = self.model(x) if self._call is None else self._call(self.model, x)
+        return y_pred
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return probabilities where the model's ``outputs`` are logits."""
+        if self.signature.kind == "classes":
+            return outputs.softmax(1)
+        return outputs.sigmoid() if self.signature.kind == "labels" else outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the answers."""
+        return self.answers(self.outputs(images))
+
+    def inferring(self) -> AbstractContextManager[Any]:
+        """Put the model into its mode, without gradients, within a ``with`` block."""
+        return inference_mode_of(self.model, self.signature.mode)

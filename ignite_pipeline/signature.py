@@ -1,0 +1,71 @@
+"""What a checkpoint needs beside its weights so that it alone can answer."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ignite_pipeline.data.preprocessing import Preprocessing
+from ignite_pipeline.errors import BadInput
+
+KINDS = ("classes", "labels", "numbers", "image")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a model and what comes out of it; a recipe gives it to ``run.attach``.
+
+    ``kind`` says what an output is: "classes" (logits ``(B, K)``, one of K), "labels" (logits ``(B, K)``, any
+    of K), "numbers" (``(B, K)``) or "image" (``(B, 3, S, S)`` in [-1, 1]); ``outputs`` are the K names.
+    Images come as ``preprocessing`` says. ``mirror`` averages the outputs for each image and its mirror
+    image. ``model`` and ``arguments`` are as `build_model` takes them; without, the model can be had through
+    an exported program only. ``weights`` is the model's name in the checkpoint. ``mode`` is that of dropout
+    and batch norm, "eval" or "train". ``batch_size`` is how many images were evaluated at once: with as many,
+    predictions are the same to the last bit.
+
+    >>> signature = Signature(
+    ...     "classes",
+    ...     outputs=("airplane", "bird"),
+    ...     preprocessing=Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)),
+    ...     model="classifiers/conv",
+    ...     arguments={"num_classes": 2},
+    ... )
+    >>> Signature.from_json(signature.as_json()) == signature
+    True
+    """
+
+    kind: str
+    preprocessing: Preprocessing
+    outputs: tuple[str, ...] = ()
+    model: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = "model"
+    mirror: bool = False
+    mode: str = "eval"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.kind != "image" and not self.outputs:
+            raise ValueError(f"outputs must name the {self.kind}, got none")
+        if self.mode not in ("eval", "train"):
+            raise ValueError(f"mode must be 'eval' or 'train', got {self.mode!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {**asdict(self), "outputs": list(self.outputs), "arguments": dict(self.arguments)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Signature":
+        """Return what `as_json` has made JSON of; raise `BadInput` if it is nothing of the kind."""
+        try:
+            given = dict(content)
+            preprocessing = dict(given.pop("preprocessing"))
+            for name in ("mean", "std"):
+                preprocessing[name] = tuple(preprocessing[name])
+            outputs = tuple(given.pop("outputs"))
+            return cls(preprocessing=Preprocessing(**preprocessing), outputs=outputs, **given)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise BadInput(f"damaged: it does not say what goes into the model ({error})") from error
