@@ -15,7 +15,8 @@ class Signature:
     """What goes into a model and what comes out of it; a recipe gives it to ``run.attach``.
 
     ``kind`` says what an output is: "classes" (logits ``(B, K)``, one of K), "labels" (logits ``(B, K)``, any
-    of K), "numbers" (``(B, K)``) or "image" (``(B, 3, S, S)`` in [-1, 1]); ``outputs`` are the K names.
+    of K), "numbers" (``(B, K)``) or "image" (``(B, 3, S, S)`` in [-1, 1]); ``outputs`` are the K names, of an
+    image the half of a pair that it stands for, A or B.
     Images come as ``preprocessing`` says. ``mirror`` averages the outputs for each image and its mirror
     image. ``model`` and ``arguments`` are as `build_model` takes them; without, the model can be had through
     an exported program only. ``weights`` is the model's name in the checkpoint. ``mode`` is that of dropout
@@ -35,7 +36,7 @@ class Signature:
 
     kind: str
     preprocessing: Preprocessing
-    outputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...]
     model: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     weights: str = "model"
@@ -46,8 +47,8 @@ class Signature:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
-        if self.kind != "image" and not self.outputs:
-            raise ValueError(f"outputs must name the {self.kind}, got none")
+        if not self.outputs:
+            raise ValueError(f"outputs must name what the {self.kind} are, got none")
         if self.mode not in ("eval", "train"):
             raise ValueError(f"mode must be 'eval' or 'train', got {self.mode!r}")
         if self.batch_size < 1:

@@ -14,7 +14,6 @@ from functools import partial
 
 import torch
 from ignite.engine import Engine
-from ignite.metrics import PSNR, SSIM, Loss
 from torch import Tensor, nn
 
 from handlers import EvaluateEachEpoch, LearningRate, SampleGrids, StepMeans
@@ -27,6 +26,7 @@ from ignite_pipeline.model_modes import inference_mode_of
 from ignite_pipeline.models.pix2pix import IMAGE_SIZES, NORMS, PatchDiscriminator, UNetGenerator
 from ignite_pipeline.run import Best, Parser, Run, launch, number
 from ignite_pipeline.signature import Signature
+from ignite_pipeline.translation_metrics import attach_translation_metrics
 
 SAMPLES = 4
 HALF = (0.5, 0.5, 0.5)  # to [-1, 1]
@@ -121,6 +121,7 @@ def signature_of(options: argparse.Namespace) -> Signature:
     return Signature(
         "image",
         Preprocessing(options.image_size, options.image_size, mean=HALF, std=HALF),
+        outputs=(options.direction[-1],),
         model="pix2pix/generator",
         arguments={"image_size": options.image_size, "norm": options.norm},
         weights="generator",
@@ -169,7 +170,7 @@ def train(run: Run) -> None:
     evaluator = Engine(
         translation_step(generator, compute=run.compute, transform=split, mode=options.inference)
     )
-    attach_metrics(evaluator, run.device)
+    attach_translation_metrics(evaluator, run.device)
 
     samples = partial(translations, run, generator, *split(data.val.pairs[:SAMPLES].to(run.device)))
     run.attach(
@@ -196,17 +197,6 @@ def translations(run: Run, generator: nn.Module, source: Tensor, target: Tensor)
     with inference_mode_of(generator, run.options.inference):
         fake = torch.cat([run.compute.predict(generator, image.unsqueeze(0)) for image in source])
     return [source, fake, target]
-
-
-def attach_metrics(evaluator: Engine, device: torch.device) -> None:
-    """Measure translations by L1 distance, PSNR and SSIM."""
-
-    def measured(output: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return output["y_pred"], output["y"]
-
-    Loss(nn.functional.l1_loss, measured, device=device).attach(evaluator, "l1")
-    PSNR(data_range=2, output_transform=measured, device=device).attach(evaluator, "psnr")
-    SSIM(data_range=2, output_transform=measured, device=device).attach(evaluator, "ssim")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,12 +8,11 @@ python -m ignite_pipeline.compare --table runs --sort val/accuracy
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from handlers.errors import UnusableRun
-from handlers.files import write_whole
 from ignite_pipeline.command_line import Parser, exit_on_bad_input, number
 from ignite_pipeline.compare.comparison import compare, find_runs
 from ignite_pipeline.compare.limits import exceeded, share
@@ -21,6 +20,7 @@ from ignite_pipeline.compare.picture import draw
 from ignite_pipeline.compare.report import as_json, as_text, table
 from ignite_pipeline.compare.run_table import cells, find_rows, sorted_by
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.output_files import write_output
 
 PROG = "python -m ignite_pipeline.compare"
 EXCEEDED = 3
@@ -92,7 +92,7 @@ def compare_sides(options: argparse.Namespace) -> list[str]:
     lines = exceeded(found, max_slower=options.max_slower, max_worse=options.max_worse)
     write_json(options.json, as_json(found, lines))
     if options.picture is not None:
-        write("--picture", options.picture, lambda path: draw(found, path))
+        write_output(options.picture, lambda path: draw(found, path), option="--picture")
     return lines
 
 
@@ -111,15 +111,7 @@ def write_json(path: str | None, content: dict[str, Any]) -> None:
     """Write JSON, if it is asked for."""
     if path is not None:
         text = json.dumps(content, indent=2) + "\n"
-        write("--json", path, lambda temporary: temporary.write_text(text))
-
-
-def write(option: str, path: str, how: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all; raise `BadInput` naming the option if that cannot be done."""
-    try:
-        write_whole(Path(path), how)
-    except OSError as error:
-        raise BadInput(f"{option} {path} cannot be written: {error.strerror or error}") from error
+        write_output(path, lambda temporary: temporary.write_text(text), option="--json")
 
 
 if __name__ == "__main__":

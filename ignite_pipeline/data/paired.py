@@ -114,6 +114,13 @@ def paired_images(
     return ImageSplits("paired", str(root), *pairs, count_unreadable(messages), unreadable=messages)
 
 
+def validation_pairs(root: str | Path, *, direction: str, image_size: int) -> PairTensors:
+    """Load the validation pairs that `paired_images` loads from ``root``, and no others."""
+    _, items = _find_pairs(Path(root))
+    read = partial(_read_pair, size=image_size, direction=direction)
+    return PairTensors(stack_images(items, read, description="decoding pairs"))
+
+
 def _directed(a: Tensor, b: Tensor, direction: str) -> PairTensors:
     return PairTensors(torch.cat([a, b] if direction == "AtoB" else [b, a], dim=1))
 

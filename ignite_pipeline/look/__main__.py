@@ -7,11 +7,10 @@ python -m ignite_pipeline.look --data-root photos --targets photos.csv
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from handlers.files import write_whole
 from ignite_pipeline.command_line import (
     Parser,
     exit_on_bad_input,
@@ -29,6 +28,7 @@ from ignite_pipeline.look.report import as_json, as_text
 from ignite_pipeline.look.same_images import exact_groups, near_groups
 from ignite_pipeline.look.survey import survey
 from ignite_pipeline.machine import keep_freed_memory
+from ignite_pipeline.output_files import write_output
 
 PROG = "python -m ignite_pipeline.look"
 
@@ -77,19 +77,13 @@ def look(files: FoundFiles, output: Path) -> None:
         found = findings(seen, exact, near)
         content = as_json(seen, exact, near, found)
         if seen.facts:
-            write(output / "look.png", lambda path: draw(seen, exact, near.groups, path))
+            write_output(
+                output / "look.png", lambda path: draw(seen, exact, near.groups, path), option="--output"
+            )
     text = json.dumps(content, indent=2) + "\n"
-    write(output / "look.json", lambda path: path.write_text(text))
+    write_output(output / "look.json", lambda path: path.write_text(text), option="--output")
     print("\n".join(as_text(found, content)))
     print(f"\n{output}: look.json" + (" and look.png" if seen.facts else ""))
-
-
-def write(path: Path, how: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all; raise `BadInput` naming the option if that cannot be done."""
-    try:
-        write_whole(path, how)
-    except OSError as error:
-        raise BadInput(f"--output {path.parent} cannot be written: {error.strerror or error}") from error
 
 
 if __name__ == "__main__":

@@ -14,15 +14,15 @@ from pathlib import Path
 from torch import Tensor
 
 from handlers.errors import UnusableRun
-from handlers.files import write_whole
 from ignite_pipeline.command_line import Parser, exit_on_bad_input, named_path, number
 from ignite_pipeline.data.images import progress
 from ignite_pipeline.devices import PRECISIONS
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.predict.batches import read_in_batches
 from ignite_pipeline.predict.export import export_model
-from ignite_pipeline.predict.named_images import find_images, read_in_batches
+from ignite_pipeline.predict.named_images import find_images
 from ignite_pipeline.predict.rows import FORMATS, Answer, csv_header
-from ignite_pipeline.predict.sheet import MOST, draw_sheet
+from ignite_pipeline.predict.sheet import MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
 
 PROG = "python -m ignite_pipeline.predict"
@@ -39,7 +39,7 @@ def parser() -> Parser:
     )
     add("images", metavar="IMAGE", nargs="*", help="files, folders and all below them, patterns in quotes")
     add("--format", choices=tuple(FORMATS), default="text", help="of the lines (default: %(default)s)")
-    add("--output", metavar="PNG", type=named_path, help=f"a picture of the first {MOST} images and answers")
+    add("--output", metavar="PNG", type=named_path, help=f"a picture of {MOST} of the images, and answers")
     add(
         "--export",
         metavar="FILE",
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         images = find_images(options.images) if options.images else []
         model = load_trained(options.model, device=options.device, precision=options.precision)
         if model.signature.kind == "image":
-            raise BadInput(f"{options.model}: translates images: use python -m ignite_pipeline.translate")
+            raise BadInput(f"{options.model}: translates images; use {PROG}.translate")
         if options.export is not None:
             export(model, options.export)
         if images and predict(model, images, options):
@@ -89,19 +89,21 @@ def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namesp
     if options.format == "csv":
         print(csv_header(model.signature))
     unreadable, shown = 0, list[tuple[Tensor, Answer]]()
+    drawn = set(paths[:: -(-len(paths) // MOST)])
     batches = read_in_batches(
         paths, model.signature.preprocessing.read, batch_size=options.batch_size or model.signature.batch_size
     )
     bar = progress(total=len(paths), description="predicting")
     with closing(bar), model.inferring():
         for batch in batches:
-            answers = answer(model, batch.paths, batch.images)
+            answers = answer(model, batch.items, batch.images)
             bar.clear()
             for said in answers:
                 print(FORMATS[options.format](said))
-            shown += list(zip(batch.images, answers, strict=True))[: MOST - len(shown)]
+            pairs = zip(batch.images, answers, strict=True)
+            shown += [pair for pair in pairs if pair[1].path in drawn]
             unreadable += batch.unreadable
-            bar.update(len(batch.paths) + batch.unreadable)
+            bar.update(len(batch.items) + batch.unreadable)
     if options.output is not None and shown:
         draw(model, shown, Path(options.output))
     return unreadable
@@ -116,15 +118,12 @@ def answer(model: TrainedModel, paths: Sequence[Path], images: Tensor) -> list[A
 
 
 def draw(model: TrainedModel, shown: Sequence[tuple[Tensor, Answer]], path: Path) -> None:
-    """Write the picture; raise `BadInput` naming the option if it cannot be written."""
+    """Write the picture of images and answers."""
     captions = [
         f"{said.best}{'' if said.probability is None else f' {said.probability:.0%}'}" for _, said in shown
     ]
-    try:
-        images, title = [image for image, _ in shown], str(model.source)
-        write_whole(path, lambda place: draw_sheet(images, captions, place, title=title))
-    except OSError as error:
-        raise BadInput(f"--output {path} cannot be written: {error.strerror or error}") from error
+    images = [image for image, _ in shown]
+    write_sheet(images, captions, path, option="--output", title=str(model.source))
 
 
 if __name__ == "__main__":

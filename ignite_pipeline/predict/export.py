@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from handlers.files import write_whole
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.output_files import write_output
 from ignite_pipeline.predict.trained_models import PROGRAM_SUFFIX, SIGNATURE
 from ignite_pipeline.predictor import Predictor
 from ignite_pipeline.signature import Signature
@@ -42,16 +42,15 @@ def export_model(model: nn.Module, signature: Signature, path: str | Path) -> No
     writers = {PROGRAM_SUFFIX: _write_program, ".onnx": _write_onnx, ".pt": _write_weights}
     if path.suffix not in writers:
         raise BadInput(f"--export {path}: must end in {', '.join(writers)}")
-    portable = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)
+    portable = copy.deepcopy(model).cpu()
+    portable.to(memory_format=torch.contiguous_format)
     predictor = Predictor(portable, signature)
     with predictor.inferring():
         write = writers[path.suffix](predictor)
-    try:
-        write_whole(path, write)
-        if path.suffix == ".pt":
-            write_whole(path.with_suffix(".json"), lambda beside: beside.write_text(_as_text(signature)))
-    except OSError as error:
-        raise BadInput(f"--export {path} cannot be written: {error.strerror or error}") from error
+    write_output(path, write, option="--export")
+    if path.suffix == ".pt":
+        beside, text = path.with_suffix(".json"), _as_text(signature)
+        write_output(beside, lambda place: place.write_text(text), option="--export")
 
 
 def _as_text(signature: Signature) -> str:

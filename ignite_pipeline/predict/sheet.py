@@ -5,21 +5,35 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ignite_pipeline.output_files import write_output
+
 COLUMNS, MOST = 8, 64
 
 
-def draw_sheet(images: Sequence[Tensor], captions: Sequence[str], path: Path, *, title: str = "") -> None:
-    """Write a PNG of images ``(3, S, S)`` uint8 with a caption each, eight in a row."""
+def write_sheet(
+    images: Sequence[Tensor],
+    captions: Sequence[str],
+    path: Path,
+    *,
+    option: str,
+    title: str,
+    columns: int = COLUMNS,
+) -> None:
+    """Write a PNG of images ``(3, S, S)`` uint8 in rows, with captions as far as there are any.
+
+    `BadInput` is raised naming the option if it cannot be written.
+    """
     from matplotlib.figure import Figure
 
-    columns = min(COLUMNS, len(images))
+    columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.7 * columns, 0.5 + 2.0 * rows), dpi=100, layout="constrained")
+    figure = Figure(figsize=(max(5, 1.7 * columns), 0.5 + 2.0 * rows), dpi=100, layout="constrained")
     figure.suptitle(title, fontsize=9)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
         axis.set_axis_off()
-    for axis, image, caption in zip(axes, images, captions, strict=False):
+    for axis, image in zip(axes, images, strict=False):
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+    for axis, caption in zip(axes, captions, strict=False):
         axis.set_title(caption, fontsize=7)
-    figure.savefig(path, format="png")
+    write_output(path, lambda place: figure.savefig(place, format="png"), option=option)

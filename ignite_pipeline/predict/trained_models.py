@@ -45,6 +45,18 @@ class TrainedModel:
         with torch.no_grad():
             return self.answer(images.to(self.device)).float().cpu()
 
+    def log_answers_of(self, images: Tensor) -> Tensor:
+        """Return the logarithms of the probabilities of classes, taken from the logits where there are any.
+
+        Of what is no class, the answers.
+        """
+        if self.signature.kind != "classes":
+            return self.answers_of(images)
+        if self.predictor is None:
+            return self.answers_of(images).log()
+        with torch.no_grad():
+            return self.predictor.outputs(images.to(self.device)).float().log_softmax(1).cpu()
+
     def inferring(self) -> AbstractContextManager[Any]:
         """Put the model into the mode in which it answers, within a ``with`` block."""
         return torch.no_grad() if self.predictor is None else self.predictor.inferring()

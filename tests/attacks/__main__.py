@@ -27,8 +27,8 @@ import matplotlib.figure  # noqa: E402, F401
 import torchvision.utils  # noqa: E402, F401
 
 import profile_data  # noqa: E402, F401
-import translate  # noqa: E402, F401
 from handlers import record  # noqa: E402
+from ignite_pipeline.predict import translate  # noqa: E402, F401
 from tests.attacks.kinds import cheap_seeds, plan  # noqa: E402
 from tests.attacks.legs import Broken, Skipped  # noqa: E402
 from tests.attacks.life import Life  # noqa: E402

@@ -10,8 +10,8 @@ from PIL import Image
 
 import run_cifar2
 import run_pix2pix
-import translate
 from handlers.files import read_metrics
+from ignite_pipeline.predict import translate
 from tests.support.drawn import write_pairs
 from tests.support.runs import outcome, summary
 
@@ -98,7 +98,7 @@ def checkpoint(undisturbed):
 def test_translating_pairs_gives_what_validation_saw(undisturbed, checkpoint, pairs, tmp_path, capsys):
     translate.main([str(checkpoint), str(pairs / "val"), "--pairs", "--output", str(tmp_path / "out")])
     captured = capsys.readouterr()
-    assert "3 images in" in captured.out
+    assert captured.out.splitlines()[0] == f"{pairs / 'val' / '000.png'}\t{tmp_path / 'out' / '000.png'}"
     assert "3 were resized to 32x32, the network's size" in captured.err
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["000.png", "001.png", "002.png"]
     with Image.open(tmp_path / "out" / "000.png") as image:
@@ -114,7 +114,7 @@ def test_single_images_of_the_networks_size_are_not_resized(checkpoint, tmp_path
     for name in ("a", "b"):
         Image.effect_noise((32, 32), 50).save(tmp_path / f"{name}.jpg")
     inputs = [str(tmp_path / f"{name}.jpg") for name in ("a", "b")]
-    translate.main([str(checkpoint), *inputs, "--output", str(tmp_path / "out"), "--inference", "eval"])
+    translate.main([str(checkpoint), *inputs, "--output", str(tmp_path / "out")])
     assert "resized" not in capsys.readouterr().err
     assert (tmp_path / "out" / "a.png").read_bytes() != (tmp_path / "out" / "b.png").read_bytes()
 
@@ -128,7 +128,7 @@ def test_single_images_of_the_networks_size_are_not_resized(checkpoint, tmp_path
         (["{checkpoint}", "{tmp}/nowhere"], "{tmp}/nowhere: no such file"),
         (["{checkpoint}", "{tmp}/empty"], "{tmp}/empty: holds no image"),
         (["{checkpoint}", "{tmp}/text.pt"], "{tmp}/text.pt: not a readable image"),
-        (["{checkpoint}", "{val}", "{val}/000.png"], "would both be written to"),
+        (["{checkpoint}", "{val}", "{tmp}/taken/000.png"], "would both be written to"),
         (["{checkpoint}", "{val}", "--output", "{tmp}/taken"], "--output: {tmp}/taken/000.png exists"),
         (["{checkpoint}", "{val}", "--output", "{tmp}/text.pt/out"], "Not a directory"),
     ],
@@ -165,7 +165,7 @@ def test_a_checkpoint_of_another_task_is_refused(image_tree, pairs, tmp_path, ca
     capsys.readouterr()
     with pytest.raises(SystemExit):
         translate.main([str(other), str(pairs / "val"), "--output", str(tmp_path / "out")])
-    assert "is a checkpoint, but not one of run_pix2pix.py" in capsys.readouterr().err
+    assert "translates no images; use python -m ignite_pipeline.predict" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

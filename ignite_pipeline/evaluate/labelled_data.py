@@ -1,0 +1,69 @@
+"""Images with known answers: the validation part of a data set, or all of a folder."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+from torchvision.datasets import CIFAR10
+
+from ignite_pipeline.command_line import say
+from ignite_pipeline.data.cifar2 import cifar2
+from ignite_pipeline.data.images import ImageTensors, subfolders
+from ignite_pipeline.data.labelled_files import VALIDATION_NAMES, LabelledFiles, class_folders
+from ignite_pipeline.data.stored_images import StoredImages
+from ignite_pipeline.data.targets_csv import read_targets
+from ignite_pipeline.errors import BadInput
+from ignite_pipeline.signature import Signature
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Images that are read when they are asked for, their names, and the target of each."""
+
+    names: Sequence[str]
+    images: ImageTensors | StoredImages
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def find_labelled(root: Path, signature: Signature, *, targets: str | None = None) -> LabelledData:
+    """Return the images of ``root`` with known answers, in the order of validation.
+
+    ``root`` holds a folder for each class, or ``val/`` or ``test/`` with these, or CIFAR-10's own files; or
+    ``targets`` is a CSV table of files below it, see `read_targets`. Folders of other classes are said and
+    left out. `BadInput` is raised for what is not there.
+    """
+    if not root.is_dir():
+        raise BadInput(f"{root}: no such folder; give one that holds images")
+    if targets is not None:
+        files, val_files = read_targets(targets, root, kind=signature.kind)
+        return _of_files(val_files or files, signature)
+    if signature.kind != "classes":
+        raise BadInput(f"--targets CSV must say which {signature.kind} each image has")
+    if (root / CIFAR10.base_folder).is_dir():
+        images = cifar2(root, classes=signature.outputs, dataset="cifar10").val
+        return LabelledData([f"test image {number}" for number in range(len(images))], images, images.targets)
+    there = subfolders(root)
+    val = next((root / name for name in VALIDATION_NAMES if name in there), root)
+    known = signature.outputs
+    others = [name for name in subfolders(val) if name not in known]
+    if not set(subfolders(val)) & set(known):
+        raise BadInput(f"{val}: holds no folder of the model's classes, {', '.join(known)}")
+    files = class_folders(val, (*known, *others))
+    if others:
+        say(f"{val}: the model does not know {', '.join(others)}: left out")
+        of_known = (files.targets < len(known)).nonzero().flatten().tolist()
+        files = replace(files.chosen(of_known), classes=known)
+    return _of_files(files, signature)
+
+
+def _of_files(files: LabelledFiles, signature: Signature) -> LabelledData:
+    if files.classes != signature.outputs:
+        raise BadInput(f"the data has {', '.join(files.classes)}, the model {', '.join(signature.outputs)}")
+    names = [os.path.join(files.root, name) for name in files.names]
+    images = StoredImages(files, image_size=signature.preprocessing.resize_size)
+    return LabelledData(names, images, files.targets)

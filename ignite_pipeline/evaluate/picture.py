@@ -1,0 +1,77 @@
+"""One picture of an evaluation: the confusion matrix, the calibration, and the most confident errors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ignite_pipeline.evaluate.figures import BINS, Calibration, Figures
+
+_COLUMNS = 8
+
+
+def draw(
+    figures: Figures, classes: Sequence[str], images: Sequence[Tensor], path: Path, *, title: str
+) -> None:
+    """Write a PNG; ``images`` ``(3, S, S)`` uint8 are those of ``figures.worst``."""
+    from matplotlib.figure import Figure
+
+    assert figures.confusion is not None
+    assert figures.calibration is not None
+    rows = -(-len(images) // _COLUMNS)
+    figure = Figure(figsize=(13, 4.6 + 1.9 * rows), dpi=100, layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    parts = figure.subfigures(
+        1 + bool(rows), 1, squeeze=False, height_ratios=[4.4] + [1.9 * rows] * bool(rows)
+    )
+    matrix, reliability = parts[0, 0].subplots(1, 2)
+    draw_confusion(matrix, figures.confusion, classes)
+    _draw_calibration(reliability, figures.calibration)
+    if rows:
+        parts[1, 0].suptitle("the most confident errors", fontsize=10)
+        for axis in (axes := parts[1, 0].subplots(rows, _COLUMNS, squeeze=False).flatten()):
+            axis.set_axis_off()
+        for axis, image, wrong in zip(axes, images, figures.worst, strict=False):
+            axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+            axis.set_title(f"{wrong.truth}, not {wrong.answer} ({wrong.probability:.0%})", fontsize=7)
+    figure.savefig(path, format="png")
+
+
+def draw_confusion(axis: Any, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
+    """Draw how many images of each class were taken for which, dark where these are a large share."""
+    shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    small = len(classes) > 10
+    for row, counts in enumerate(confusion):
+        for column, count in enumerate(counts):
+            if count and len(classes) <= 30:
+                color = "white" if shares[row][column] > 0.5 else "black"
+                size = 6 if small else 10
+                axis.text(column, row, str(count), ha="center", va="center", color=color, fontsize=size)
+    if len(classes) <= 40:
+        places, size = range(len(classes)), 6 if small else 9
+        axis.set_xticks(places, classes, rotation=45 if small else 0, fontsize=size)
+        axis.set_yticks(places, classes, fontsize=size)
+    axis.set(xlabel="taken for", ylabel="is", title="confusion matrix, images")
+
+
+def _draw_calibration(axis: Any, calibration: Calibration) -> None:
+    centers = [(number + 0.5) / BINS for number in range(BINS)]
+    filled = [number for number in range(BINS) if calibration.counts[number]]
+    axis.bar(
+        [centers[number] for number in filled],
+        [calibration.accuracy[number] for number in filled],
+        width=0.9 / BINS,
+        color="#00798c",
+        label="share that is right",
+    )
+    axis.plot([0, 1], [0, 1], color="#8d96a3", linestyle="--", label="as sure as right")
+    for number in filled:
+        height = calibration.accuracy[number]
+        axis.text(
+            centers[number], height, str(calibration.counts[number]), ha="center", va="bottom", fontsize=7
+        )
+    axis.set(xlim=(0, 1), ylim=(0, 1.08), xlabel="probability of the class that was given", ylabel="share")
+    axis.set_title(f"calibration: off by {calibration.error:.1%} (images above the bars)")
+    axis.legend(fontsize=8, loc="upper left")

@@ -1,0 +1,75 @@
+"""How good a generator's translations of validation pairs are."""
+
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine
+from ignite.metrics import FID
+from torch import Tensor, nn
+from torchvision.models import inception_v3
+from torchvision.transforms.v2.functional import normalize, resize
+
+from ignite_pipeline.data.batch_transforms import SplitPair
+from ignite_pipeline.data.images import progress
+from ignite_pipeline.data.paired import validation_pairs
+from ignite_pipeline.evaluate.figures import Figures
+from ignite_pipeline.models.weight_files import load_weights, read_state_dict
+from ignite_pipeline.predict.trained_models import TrainedModel
+from ignite_pipeline.translation_metrics import attach_translation_metrics
+
+_FEATURES, _SIDE = 2048, 299
+_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def evaluate_translations(
+    model: TrainedModel, root: Path, *, inception: str | None = None, seed: int = 0
+) -> tuple[Figures, list[Tensor]]:
+    """Return L1, PSNR and SSIM, and images for a picture: four of source, translation and target.
+
+    With the weights of torchvision's Inception v3 in a file, FID too (Heusel et al., arXiv 1706.08500). Each
+    image is translated on its own, dropout drawn from ``seed``.
+    """
+    side = model.signature.preprocessing.image_size
+    direction = "BtoA" if model.signature.outputs == ("A",) else "AtoB"
+    pairs = validation_pairs(root, direction=direction, image_size=side)
+    split, shown = SplitPair(), list[Tensor]()
+
+    def translate(engine: Engine, batch: Tensor) -> dict[str, Tensor]:
+        source, target = split(batch)
+        torch.manual_seed(seed)
+        fake = model.answers_of(batch[:, :3])
+        if engine.state.iteration <= 4:
+            shown.extend(_as_pixels(part[0]) for part in (source, fake, target))
+        return {"y_pred": fake, "y": target}
+
+    evaluator = Engine(translate)
+    attach_translation_metrics(evaluator, torch.device("cpu"))
+    if inception is not None:
+        fid = FID(_FEATURES, _Inception(inception), lambda output: (output["y_pred"], output["y"]))
+        fid.attach(evaluator, "fid")
+    bar = progress(pairs.pairs.split(1), total=len(pairs), description="translating")
+    with bar, model.inferring():
+        metrics = evaluator.run(bar, epoch_length=len(pairs)).metrics
+    return Figures(len(pairs), {name: float(value) for name, value in metrics.items()}), shown
+
+
+def _as_pixels(image: Tensor) -> Tensor:
+    return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+class _Inception(nn.Module):
+    """The features of images in [-1, 1], ``(B, 2048)``, before the last layer of Inception v3."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.model = inception_v3(weights=None, aux_logits=False, init_weights=False, transform_input=False)
+        own = self.model.state_dict().keys()
+        state = read_state_dict(path)
+        load_weights(self.model, state, source=path, name="inception_v3", unused=state.keys() - own)
+        self.model.fc = nn.Identity()
+        self.model.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        scaled = resize((images + 1) / 2, [_SIDE, _SIDE], antialias=True)
+        features: Tensor = self.model(normalize(scaled, _MEAN, _STD))
+        return features

@@ -1,0 +1,24 @@
+"""How near translated images are to those that they should be."""
+
+import torch
+from ignite.engine import Engine
+from ignite.metrics import PSNR, SSIM, Loss
+from torch import Tensor, nn
+
+
+def attach_translation_metrics(evaluator: Engine, device: torch.device) -> None:
+    """Measure translations ``y_pred`` by L1 distance, PSNR and SSIM from ``y``, both in [-1, 1].
+
+    >>> evaluator = Engine(lambda engine, images: {"y_pred": images, "y": images})
+    >>> attach_translation_metrics(evaluator, torch.device("cpu"))
+    >>> metrics = evaluator.run([torch.rand(1, 3, 16, 16)]).metrics
+    >>> sorted(metrics), metrics["l1"]
+    (['l1', 'psnr', 'ssim'], 0.0)
+    """
+
+    def measured(output: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return output["y_pred"], output["y"]
+
+    Loss(nn.functional.l1_loss, measured, device=device).attach(evaluator, "l1")
+    PSNR(data_range=2, output_transform=measured, device=device).attach(evaluator, "psnr")
+    SSIM(data_range=2, output_transform=measured, device=device).attach(evaluator, "ssim")
