@@ -6,10 +6,11 @@ INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $
 KILLS ?= 50
 SECONDS ?= 600
 OLDEST_PYTHON ?= python3.10
+WORKERS ?= auto
 # One test may take as long as it is asked to, and says how far it is.
 LONG := $(BIN)/pytest -s -o faulthandler_timeout=0
 
-.PHONY: setup cifar2 pix2pix test test-oldest lint bench quick-bench torture attack
+.PHONY: setup cifar2 pix2pix test test-long test-oldest lint bench quick-bench torture attack
 
 setup: .venv/installed
 
@@ -35,18 +36,23 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/mypy scripts benchmarks
 
-test: lint
-	$(BIN)/pytest $(ARGS)
+# One thread for each of several processes: more of them slow each other.
+PYTEST = OMP_NUM_THREADS=1 $(1)/pytest -n $(WORKERS) --dist loadfile
 
-# With the oldest versions that setup.cfg allows: all that trains, without what takes minutes.
+# Six minutes or less on two cores.
+test: lint
+	$(call PYTEST,$(BIN)) -m "not slow and not browser" $(ARGS)
+
+# Runs that are killed again and again, pages in a browser, and whatever else takes long.
+test-long: setup
+	$(call PYTEST,$(BIN)) -m "slow or browser" $(ARGS)
+
+# With the oldest versions that setup.cfg allows.
 test-oldest:
 	test -x .venv-oldest/bin/python || $(OLDEST_PYTHON) -m venv .venv-oldest
 	PIP_CONSTRAINT=constraints-oldest.txt PIP_BUILD_CONSTRAINT=constraints-oldest.txt \
 	  .venv-oldest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]'
-	.venv-oldest/bin/pytest $(addprefix --ignore tests/test_, torture.py board_in_browser.py board.py visdom_board.py \
-	  own_recipe.py profile_data.py disk_full.py run_pix2pix.py run_finetune.py bad_input.py \
-	  attacks.py power_cut.py board_damage.py board_origin.py torchrun.py foreign_data.py \
-	  sample_transforms.py) $(ARGS)
+	$(call PYTEST,.venv-oldest/bin) -m "not slow and not browser" $(ARGS)
 
 # Kill real runs KILLS times, at random moments, and compare them with undisturbed ones.
 torture: setup

@@ -3,21 +3,57 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ignite_pipeline.config_file import words_in
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.standard_streams import guard_standard_streams
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake in one line."""
+    """An argument parser that reports a mistake in one line, and reads options from ``--config FILE``, too.
+
+    Those on the command line count before those in the file.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.add_argument(
+            "--config",
+            metavar="FILE",
+            action=_AlreadyRead,
+            help="options in TOML, or the config.json of a run: those given here count first",
+        )
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return what ``argparse`` does, of the words in the file and then those given."""
+        words = sys.argv[1:] if args is None else list(args)
+        asks = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        asks.add_argument("--config", nargs="?")
+        path = asks.parse_known_args(words)[0].config
+        if path:
+            try:
+                words = [*words_in(path, self), *words]
+            except BadInput as error:
+                self.error(str(error))
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+class _AlreadyRead(argparse.Action):
+    """An option that leaves nothing behind."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, **options)
+
+    def __call__(self, *args: Any, **options: Any) -> None:
+        pass
 
 
 def number(

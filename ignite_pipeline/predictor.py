@@ -18,6 +18,7 @@ class Predictor(nn.Module):
     numbers ``(B, K)``, or images ``(B, 3, S, S)`` in [-1, 1]. ``call`` is how the model is called, such as
     ``Compute.predict``.
 
+    >>> import torch
     >>> from ignite_pipeline.data.preprocessing import Preprocessing
     >>> preprocessing = Preprocessing(1, 1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     >>> signature = Signature("classes", preprocessing, outputs=("red", "green", "blue"))

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from ignite_pipeline.data.position_keyed import BadSample, PositionKeyed
-from ignite_pipeline.data.worker_process import WorkersFailed, end_soon, workers_to_end
+from ignite_pipeline.data.worker_process import WorkersFailed, end_if_collected, end_soon, workers_to_end
 
 # What goes on after so many batches, instead of workers that have failed for that reason.
 Otherwise = Callable[[int, Exception], Iterable[Any]]
@@ -38,6 +38,7 @@ def batches_from_workers(
         return iter(otherwise(0, failure))
     workers = [process for process in multiprocessing.active_children() if process not in before]
     workers_to_end().update(workers)
+    end_if_collected(batches, workers)
     children = _Children(workers)
     children.watch()
     return _loaded(batches, children, keyed, num_workers, otherwise)
@@ -99,7 +100,10 @@ def _failure(
 
 def _ends(workers: Sequence[BaseProcess], *, within_s: float) -> list[str]:
     """Return how those of the workers have ended that should not have."""
-    wait([worker.sentinel for worker in workers], within_s)
+    ended = wait([worker.sentinel for worker in workers], within_s)
+    for worker in workers:
+        if worker.sentinel in ended:  # its files are closed: on a busy machine, its status is not there yet
+            worker.join(within_s)
     codes = [worker.exitcode for worker in workers if worker.exitcode]
     return [signal.Signals(-code).name if code < 0 else f"exit status {code}" for code in codes]
 

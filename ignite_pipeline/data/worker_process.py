@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from multiprocessing import queues
 from multiprocessing.process import BaseProcess
@@ -83,23 +84,30 @@ def workers_to_end() -> "WeakSet[BaseProcess]":
     return workers
 
 
-def end_soon(workers: Sequence[BaseProcess]) -> None:
-    """End workers in a second, if they have not by then: one may wait for a lock of another that has died."""
+def end_if_collected(batches: Iterator[Any], workers: Sequence[BaseProcess]) -> None:
+    """End the workers of torch's iterator before the garbage collector does, if it is that which frees it.
 
-    def end() -> None:
+    It ends the queues first, so that torch's orderly way to end a worker would wait for ten seconds.
+    """
+    weakref.finalize(batches, _kill, tuple(workers), of=os.getpid()).atexit = False
+
+
+def _kill(workers: Iterable[BaseProcess], *, of: int) -> None:
+    if os.getpid() == of:  # else this process was forked
         for worker in workers:
             worker.kill()
 
-    timer = threading.Timer(_LOOK_EVERY_S, end)
+
+def end_soon(workers: Sequence[BaseProcess]) -> None:
+    """End workers in a second, if they have not by then: one may wait for a lock of another that has died."""
+
+    timer = threading.Timer(_LOOK_EVERY_S, _kill, [tuple(workers)], {"of": os.getpid()})
     timer.daemon = True
     timer.start()
 
 
 def _end(workers: "WeakSet[BaseProcess]", *, of: int) -> None:
-    if os.getpid() != of:  # this process was forked
-        return
     # multiprocessing would send them SIGTERM, which they leave to their parent, and then wait.
-    if hasattr(signal, "SIGCHLD"):
+    if os.getpid() == of and hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for worker in workers:
-        worker.kill()
+    _kill(workers, of=of)

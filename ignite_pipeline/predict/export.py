@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.output_files import write_output
@@ -16,16 +16,14 @@ from ignite_pipeline.predict.trained_models import PROGRAM_SUFFIX, SIGNATURE
 from ignite_pipeline.predictor import Predictor
 from ignite_pipeline.signature import Signature
 
-_INPUT, _OUTPUT, _BATCH = "images", "answers", "batch"
-
 
 def export_model(model: nn.Module, signature: Signature, path: str | Path) -> None:
     """Write a model to ``path``: a program (``.pt2``), ONNX (``.onnx``) or its state dict (``.pt``).
 
-    A program and ONNX take uint8 images ``(B, 3, S, S)`` for any B and return what `Predictor` does:
-    normalisation, mirror images and probabilities are in them. They hold the signature, too; beside a state
-    dict it lies as JSON. `BadInput` is raised for another suffix, for a model that cannot be exported, and
-    where a package is missing or the file cannot be written.
+    A program and ONNX take uint8 images ``(B, 3, S, S)``, any number of them or, to be translated, one, and
+    return what `Predictor` does: normalisation, mirror images and probabilities are in them. They hold the
+    signature, too; beside a state dict it lies as JSON. `BadInput` is raised for another suffix, for a model
+    that cannot be exported, and where a package is missing or the file cannot be written.
 
     >>> import tempfile
     >>> from ignite_pipeline.data.preprocessing import Preprocessing
@@ -57,16 +55,12 @@ def _as_text(signature: Signature) -> str:
     return json.dumps(signature.as_json(), indent=2) + "\n"
 
 
-def _example(predictor: Predictor) -> tuple[Tensor]:
-    side = predictor.signature.preprocessing.image_size
-    return (torch.zeros(2, 3, side, side, dtype=torch.uint8),)
-
-
 def _exported(predictor: Predictor) -> Any:
+    side, one_by_one = predictor.signature.preprocessing.image_size, predictor.signature.kind == "image"
+    images = torch.zeros(1 if one_by_one else 2, 3, side, side, dtype=torch.uint8)
+    shapes = None if one_by_one else ({0: torch.export.Dim("batch")},)
     try:
-        return torch.export.export(
-            predictor, _example(predictor), dynamic_shapes=({0: torch.export.Dim(_BATCH)},)
-        )
+        return torch.export.export(predictor, (images,), dynamic_shapes=shapes)
     except Exception as error:  # whatever a model does that cannot be traced
         reason = str(error).strip().partition("\n")[0]
         raise BadInput(f"--export: {type(predictor.model).__name__} cannot be exported: {reason}") from error
@@ -87,7 +81,7 @@ def _write_onnx(predictor: Predictor) -> Callable[[Path], object]:
     if missing := [package for package in ("onnx", "onnxscript") if find_spec(package) is None]:
         raise BadInput(f"--export: ONNX needs {' and '.join(missing)}: pip install 'ignite_pipeline[onnx]'")
     program = torch.onnx.export(
-        _exported(predictor), input_names=[_INPUT], output_names=[_OUTPUT], dynamo=True, verbose=False
+        _exported(predictor), input_names=["images"], output_names=["answers"], dynamo=True, verbose=False
     )
     assert program is not None
     content = program.model_proto
@@ -98,4 +92,9 @@ def _write_onnx(predictor: Predictor) -> Callable[[Path], object]:
 
 def _write_weights(predictor: Predictor) -> Callable[[Path], object]:
     state = predictor.model.state_dict()
-    return lambda path: torch.save(state, path)
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:
+            torch.save(state, file)
+
+    return write

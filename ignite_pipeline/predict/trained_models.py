@@ -13,7 +13,6 @@ from torch import Tensor
 
 from handlers import load_checkpoint, load_newest
 from handlers.checkpoint_files import checkpoint_path
-from handlers.errors import UnusableRun
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.devices import resolve_device
 from ignite_pipeline.errors import BadInput
@@ -123,8 +122,13 @@ def _weights_in(content: Mapping[str, Any], name: str) -> dict[str, Tensor]:
 def _load_program(path: Path, device: torch.device, precision: str | None) -> TrainedModel:
     if precision not in (None, "fp32"):
         raise BadInput(f"--precision {precision}: an exported program computes in fp32")
-    if not zipfile.is_zipfile(path):
-        raise UnusableRun(f"{path}: no exported program" if path.exists() else f"{path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            is_ours = any(name.endswith(f"/{SIGNATURE}") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not is_ours:
+        raise BadInput(f"{path}: not a program that was exported here: it does not say what goes into it")
     extra = {SIGNATURE: ""}
     try:
         program = torch.export.load(path, extra_files=extra)
@@ -132,9 +136,7 @@ def _load_program(path: Path, device: torch.device, precision: str | None) -> Tr
     except Exception as error:  # whatever a foreign file makes it stumble over
         raise BadInput(f"{path}: no exported program ({type(error).__name__})") from error
     try:
-        signature = Signature.from_json(json.loads(extra[SIGNATURE] or "null"))
+        signature = Signature.from_json(json.loads(extra[SIGNATURE]))
     except (BadInput, ValueError) as error:
-        raise BadInput(
-            f"{path}: a program that was not exported by us: it does not say what goes into it"
-        ) from error
+        raise BadInput(f"{path}: {error}") from error
     return TrainedModel(path, signature, device, module)

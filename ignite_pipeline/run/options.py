@@ -29,6 +29,7 @@ RESUMABLE = (
     "device",
     "micro_batches",
     "process_timeout_s",
+    "summary",
 )
 
 _NOT_GIVEN: Any = object()
@@ -128,6 +129,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="record the norms of weights and gradients too",
     )
     add(
+        "--summary",
+        action="store_true",
+        default=False,
+        help="print layers, parameters, FLOPs and memory of a step, and end",
+    )
+    add(
         "--visdom",
         type=_visdom,
         default="auto",
@@ -215,7 +222,11 @@ def options_of_run(
 
 
 def _defaults(parser: argparse.ArgumentParser) -> dict[str, Any]:
-    return {action.dest: action.default for action in parser._actions if action.dest != "help"}
+    return {
+        action.dest: action.default
+        for action in parser._actions
+        if action.dest not in ("help", argparse.SUPPRESS)
+    }
 
 
 def _given(parser: argparse.ArgumentParser, words: Sequence[str]) -> dict[str, Any]:

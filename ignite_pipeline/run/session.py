@@ -27,7 +27,7 @@ from handlers import (
     StopOnSignal,
     read_config,
 )
-from handlers.attached import put_first
+from handlers.attached import put_first, step_of
 from handlers.states import Stateful
 from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute
@@ -43,6 +43,7 @@ from ignite_pipeline.run.directory import RunDirectory
 from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.learning_rate_search import search_learning_rate
 from ignite_pipeline.run.live_board import require_board, showing
+from ignite_pipeline.run.model_summary import as_text, summarize
 from ignite_pipeline.run.notices import Notices
 from ignite_pipeline.run.outcome import description_of, say_bad_samples, say_how_it_went
 from ignite_pipeline.run.processes import Processes
@@ -349,6 +350,9 @@ class Run:
             raise ValueError("run.train takes the loader that run.train_loader returned last")
         self.is_done = True
         attached = self._attached
+        if self.options.summary:
+            self._summarize(trainer, loader)
+            return
         record, checkpoints, unsaved = attached.record, attached.checkpoints, attached.unsaved
         is_main = self.processes.is_main
         last: list[Handler] = [record, checkpoints, unsaved]
@@ -398,6 +402,13 @@ class Run:
             say_bad_samples(evaluated, self.processes, what="validation left them out")
             if is_main:
                 say_how_it_went(self.directory)
+
+    def _summarize(self, trainer: Engine, loader: EndlessLoader) -> None:
+        if self.processes.count > 1:
+            raise BadInput("--summary is for one process")
+        save = self._attached.save if self._attached is not None else {}
+        models, cost = summarize(step_of(trainer), next(iter(loader)), save)
+        print(as_text(models, cost, loader.batch_sampler.batch_size))
 
     def _save_early_end(self, engine: Engine, checkpoints: Checkpoints) -> None:
         if self.is_done:  # else a search for a learning rate has ended

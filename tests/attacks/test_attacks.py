@@ -8,7 +8,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.runs import SCRIPTS
+
+pytestmark = pytest.mark.slow
 
 SECONDS = os.environ.get("ATTACK_SECONDS")
 SEED = os.environ.get("ATTACK_SEED")

@@ -126,6 +126,7 @@ def test_a_resumed_run_goes_on_counting(clock):
     assert finding.share == pytest.approx(50 / 200)
 
 
+@pytest.mark.slow
 def test_what_is_advised_helps_beside_a_large_heap():
     def step(engine, batch):
         end_s = time.perf_counter() + 0.02

@@ -23,6 +23,8 @@ from handlers.errors import UnusableRun
 from tests.support.power_cut import Disk, File, Folder, replay, strace, sync
 from tests.support.runs import SCRIPTS, SMALL, outcome, train, untimed
 
+pytestmark = pytest.mark.slow
+
 # A checkpoint after each iteration, and lines of metrics.jsonl after 32, 50 and 64.
 OPTIONS = [*SMALL, "--epochs", "2", "--model", "conv", "--num-workers", "0", "--visdom", "off"]
 RUN = "runs/run"

@@ -13,6 +13,8 @@ import pytest
 from ignite_pipeline.standard_streams import GuardedStream
 from tests.support.runs import SCRIPTS, outcome, train
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--epochs", "2", "--batch-size", "4", "--precision", "fp32", "--visdom", "off", "--num-workers", "0"]
 
 

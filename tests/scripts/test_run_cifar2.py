@@ -208,6 +208,7 @@ def test_help_shows_groups_and_defaults(capsys):
     assert "conv 100" in text
 
 
+@pytest.mark.slow
 def test_the_real_images_are_learnt_in_three_epochs(real_cifar2, tmp_path):
     directory = tmp_path / "run"
     run_cifar2.main(["--data-root", str(real_cifar2), "--epochs", "3", "--output", str(directory)])

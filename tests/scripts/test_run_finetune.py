@@ -85,6 +85,7 @@ def undisturbed(photographs, weights, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kill_at", "workers"), [(6, 0), (8, 1), (16, 3)])
 def test_a_kill_before_and_after_the_thaw_changes_nothing(tune, undisturbed, kill_at, workers):
     tune("run", *EVERYTHING, kill_at=kill_at, workers=workers, replicas=2)
@@ -103,6 +104,7 @@ def test_two_processes_train_the_same_bits(tune, undisturbed):
     assert untimed(directory) == untimed(undisturbed)
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_run_at_the_same_epoch_through_a_kill_and_on_two_processes(tune):
     stopping = ["--patience", "1", "--epochs", "9", "--lr", "1e-12"]  # nothing gets better
     tune("killed", *stopping, kill_at=9, replicas=2)

@@ -60,6 +60,7 @@ def test_two_workers_change_nothing(pairs, undisturbed, tmp_path):
     assert outcome(tmp_path / "run") == outcome(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights_and_samples(pairs, undisturbed, tmp_path, start_script):
     directory = tmp_path / "run"
     process = start_script("run_pix2pix.py", "--data-root", pairs, "--output", directory, *SMALL)
@@ -199,6 +200,7 @@ def test_bad_input_to_training_gets_one_line_and_writes_nothing(pairs, tmp_path,
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_real_facades_train(real_facades, tmp_path):
     found = train(real_facades, tmp_path / "run", "--max-iterations", 4)
     assert (found["dataset"]["train"], found["dataset"]["val"], found["iterations"]) == (400, 100, 4)

@@ -19,6 +19,8 @@ from handlers import load_newest
 from tests.support.drawn import write_pairs
 from tests.support.runs import outcome, summary
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("TORTURE_KILLS", "4"))
 SEED = int(os.environ.get("TORTURE_SEED", "0"))
 

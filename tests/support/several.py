@@ -15,6 +15,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from ignite.engine import Engine, Events
 from ignite.metrics import Accuracy, ConfusionMatrix, EpochMetric, Loss, RunningAverage
@@ -56,9 +57,10 @@ def run_several(
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
         environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **place} if processes > 1 else {}
         child = CONTEXT.Process(target=_begin, args=(environment, train, argv, log))
-        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-        forkserver.ensure_running()
-        child.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # which the server does not get otherwise
+            forkserver.ensure_running()
+            child.start()
         started.append(child)
     end_s = time.monotonic() + limit_s
     while (alive := [child for child in started if child.is_alive()]) and time.monotonic() < end_s:

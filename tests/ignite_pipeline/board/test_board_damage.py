@@ -352,6 +352,7 @@ def test_runs_of_one_name_never_take_each_others_place(good, tmp_path):
     assert len(windows) == 5 + 1
 
 
+@pytest.mark.slow
 def test_a_board_shows_all_that_is_whole_beside_all_that_is_broken(
     front_end, tmp_path, start_script, monkeypatch
 ):

@@ -22,7 +22,10 @@ from tests.support.browser import CHROMIUM, DRIVER, chromium
 from tests.support.drawn import write_pairs
 from tests.support.visdom_process import VisdomProcess, unused_port
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no chromium, no chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no chromium, no chromedriver"),
+]
 
 QUANTITIES = {"learning rate": "lr", "PSNR (dB)": "psnr", "SSIM": "ssim", "L1 distance": "l1"}
 PLOTS = "Array.from(document.querySelectorAll('.js-plotly-plot'))"

@@ -331,7 +331,7 @@ def test_a_link_to_a_folder_above_is_no_endless_tree(tree):
         (["--data-root", "{tmp}/empty"], "{tmp}/empty: holds no image (.jpg, .jpeg, .png"),
         (["--output", "{tmp}"], "--output {tmp} holds the images; give another folder"),
         (["--output", "{tmp}/file/looked"], "--output {tmp}/file/looked cannot be written: Not a directory"),
-        (["--output", "{tmp}/taken"], "--output {tmp}/taken cannot be written: Is a directory"),
+        (["--output", "{tmp}/taken"], "--output {tmp}/taken/look.png cannot be written: Is a directory"),
         (["--targets", "{tmp}/nowhere.csv"], "{tmp}/nowhere.csv: cannot be read (No such file or directory)"),
         (["--kind", "words"], "argument --kind: invalid choice: 'words'"),
     ],

@@ -40,6 +40,7 @@ def test_parts_take_at_least_what_is_known_of_them():
     assert loop_s(dataset, step, Setting(4), seconds=0.2) >= 0.018
 
 
+@pytest.mark.slow
 def test_every_setting_is_measured_with_its_own_workers():
     dataset, step = Slow(5), lambda engine, batch: time.sleep(0.005)
     settings = [Setting(8), Setting(8, num_workers=1), Setting(8, num_workers=4)]

@@ -11,6 +11,8 @@ from tests.support import data_cases
 from tests.support.data_cases import KINDS, LOADERS
 from tests.support.killing import run_recipe
 
+pytestmark = pytest.mark.slow
+
 WORKERS = [(None, 0)] + [(method, count) for method in ("fork", "forkserver", "spawn") for count in (1, 3)]
 
 

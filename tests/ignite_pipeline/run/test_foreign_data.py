@@ -24,6 +24,8 @@ from ignite_pipeline.data.loading import endless_loader
 from ignite_pipeline.steps import supervised_step
 from tests.support.killing import run_recipe
 
+pytestmark = pytest.mark.slow
+
 SIZE, SIDE, CLASSES, BATCH, EPOCHS = 46, 8, 3, 4, 3
 PER_EPOCH = SIZE // BATCH
 KILL_AT = PER_EPOCH + 5

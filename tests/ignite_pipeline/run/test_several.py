@@ -39,6 +39,7 @@ def test_any_number_of_processes_trains_the_same_bits(train, options, tmp_path):
         assert [line["val/seen"] for line in epochs] == [21.0] * several.EPOCHS
 
 
+@pytest.mark.slow
 def test_a_run_may_change_its_size_whenever_it_is_killed(tmp_path):
     whole = trained(classify, tmp_path / "whole", "--replicas", 4, processes=1)
     directory = tmp_path / "run"
@@ -130,6 +131,7 @@ def test_a_process_that_dies_is_named(processes, tmp_path):
     assert "process 1 has died" in ended.logs[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
 def test_a_process_that_hangs_is_named_in_time(processes, tmp_path):
     train = partial(classify, fault=at(8, several.stop))
@@ -139,6 +141,7 @@ def test_a_process_that_hangs_is_named_in_time(processes, tmp_path):
     assert "process 1 has not answered for 5 s" in ended.logs[0]
 
 
+@pytest.mark.slow
 def test_the_first_process_that_hangs_is_named_though_it_holds_the_store(tmp_path):
     train = partial(classify, fault=at(8, several.stop, rank=0))
     ended = run_several(train, tmp_path / "run", "--process-timeout-s", 5, limit_s=40)

@@ -70,6 +70,7 @@ def start(folder: Path, where: str, how: str, *options: str) -> subprocess.Popen
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "how", "workers", "saved", "said"),
     [

@@ -17,6 +17,8 @@ from tests.support import several
 from tests.support.killing import QUIET
 from tests.support.runs import SCRIPTS, outcome
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("TORTURE_KILLS", "2"))
 SEED = int(os.environ.get("TORTURE_SEED", "0"))
 # Every iteration is saved, so that it takes some 15 s.

@@ -1,0 +1,196 @@
+"""What a trained model says of images, from one file, is what validation counted."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from handlers.checkpoint_files import save_sealed
+from handlers.files import read_metrics
+from ignite_pipeline.data.preprocessing import Preprocessing
+from ignite_pipeline.predict import __main__ as predict
+from ignite_pipeline.predict.export import export_model
+from ignite_pipeline.predict.named_images import find_images
+from ignite_pipeline.predict.trained_models import best_checkpoint
+from ignite_pipeline.signature import Signature
+from tests.support.points import Recipe
+from tests.support.runs import summary, train
+
+SIDE = Preprocessing(32, 32, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+
+
+@pytest.fixture(scope="module")
+def unmirrored(image_tree, tmp_path_factory):
+    """The directory of a run whose validation does not average over mirror images."""
+    directory = tmp_path_factory.mktemp("unmirrored") / "run"
+    train(image_tree, directory, "--model", "conv")
+    return directory
+
+
+def answers(capfd, *arguments, status=None):
+    """Predict; return the lines of standard output, and standard error."""
+    if status is None:
+        predict.main([str(argument) for argument in arguments])
+    else:
+        with pytest.raises(SystemExit) as stop:
+            predict.main([str(argument) for argument in arguments])
+        assert stop.value.code == status
+    said = capfd.readouterr()
+    return said.out.splitlines(), said.err
+
+
+def share_right(lines):
+    rows = [line.split("\t") for line in lines]
+    return sum(Path(path).parent.name == answer for path, answer, _ in rows) / len(rows)
+
+
+@pytest.mark.parametrize("run", ["undisturbed", "unmirrored"])
+def test_validation_images_get_the_accuracy_of_the_run(run, request, image_tree, tmp_path, capfd):
+    directory = request.getfixturevalue(run)
+    capfd.readouterr()
+    lines, _ = answers(capfd, directory, image_tree / "val")
+    assert len(lines) == 16
+    assert share_right(lines) == summary(directory)["best"]["value"]
+    # A checkpoint alone is enough: here that of the last epoch, which need not be the best.
+    alone = shutil.copy(max(directory.glob("checkpoints/*.pt")), tmp_path / "alone.pt")
+    lines, _ = answers(capfd, alone, image_tree / "val")
+    assert share_right(lines) == read_metrics(directory)[-1]["val/accuracy"]
+
+
+def test_classes_probabilities_and_files_come_in_three_formats(undisturbed, image_tree, capfd):
+    images = sorted((image_tree / "val" / "bird").glob("*.png"))[:3]
+    lines, _ = answers(capfd, undisturbed, *images)
+    rows = list(csv.DictReader(answers(capfd, undisturbed, *images, "--format", "csv")[0]))
+    objects = [json.loads(line) for line in answers(capfd, undisturbed, *images, "--format", "json")[0]]
+    assert [row["file"] for row in rows] == [one["file"] for one in objects] == list(map(str, images))
+    for line, row, one in zip(lines, rows, objects, strict=True):
+        path, answer, probability = line.split("\t")
+        assert (path, answer) == (row["file"], row["class"]) == (one["file"], one["class"])
+        assert float(row["probability"]) == one["probability"] == max(one["probabilities"].values())
+        assert float(probability) == pytest.approx(one["probability"], abs=5e-5)
+        assert {name: float(row[name]) for name in ("airplane", "bird")} == one["probabilities"]
+        assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_files_folders_and_patterns_are_found_in_order_and_once(image_tree, tmp_path):
+    birds, all_of_val = image_tree / "val" / "bird", image_tree / "val"
+    assert find_images([str(birds)]) == sorted(birds.glob("*.png"))
+    assert find_images([f"{all_of_val}/**/00[0-3].png"]) == sorted(all_of_val.glob("*/00[0-3].png"))
+    first, second, *_ = sorted(birds.iterdir())
+    assert find_images([str(second), str(birds)])[:2] == [second, first]
+    (tmp_path / "odd [1].png").touch()
+    assert find_images([str(tmp_path / "odd [1].png")]) == [tmp_path / "odd [1].png"]
+
+
+def test_batches_of_another_size_say_the_same(undisturbed, image_tree, capfd):
+    whole, _ = answers(capfd, undisturbed, image_tree / "val")
+    assert answers(capfd, undisturbed, image_tree / "val", "--batch-size", 3)[0] == whole
+
+
+def test_images_of_any_size_are_scaled_and_drawn(undisturbed, photographs, tmp_path, capfd):
+    lines, _ = answers(capfd, undisturbed, photographs / "test", "--output", tmp_path / "sheet.png")
+    assert len(lines) == 22
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 1000
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_predicted(undisturbed, image_tree, tmp_path, capfd):
+    shutil.copy(next((image_tree / "val" / "bird").iterdir()), tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    lines, error = answers(capfd, undisturbed, tmp_path, status=2)
+    assert [line.split("\t")[0] for line in lines] == [str(tmp_path / "a.png")]
+    assert f"{tmp_path / 'b.png'}: not a readable image" in error
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.mkdir, ("was_executed",)
+
+
+def test_nothing_in_a_checkpoint_is_executed(undisturbed, image_tree, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    save_sealed(tmp_path / "evil.pt", {"engine": {"iteration": 1}, "config": RunsCode()})
+    _, error = answers(capfd, "evil.pt", image_tree / "val", status=2)
+    assert "evil.pt: not a checkpoint" in error
+    assert not Path("was_executed").exists()
+
+
+class Brightness(nn.Module):
+    """Logits of dark and bright, that nobody but its recipe knows how to build."""
+
+    def forward(self, x):
+        mean = x.mean((1, 2, 3))
+        return torch.stack([-mean, mean], 1)
+
+
+def test_a_stranger_s_model_answers_through_its_exported_program(tmp_path, capfd):
+    for name, level in (("dark", 20), ("bright", 230)):
+        Image.new("RGB", (50, 40), (level, level, level)).save(tmp_path / f"{name}.png")
+    export_model(Brightness(), Signature("classes", SIDE, ("dark", "bright")), tmp_path / "model.pt2")
+    lines, _ = answers(capfd, tmp_path / "model.pt2", tmp_path)
+    assert [line.split("\t")[1] for line in lines] == ["bright", "dark"]
+
+
+@pytest.mark.parametrize(
+    ("signature", "line"),
+    [
+        (None, "its recipe gave no signature to run.attach"),
+        (Signature("classes", SIDE, ("dark", "bright")), "give the exported program"),
+        (
+            Signature("classes", SIDE, ("a", "b"), model="classifiers/gone"),
+            "gone cannot be built",
+        ),
+        (Signature("classes", SIDE, ("a", "b"), model="os/system"), "'os/system' is none of"),
+    ],
+)
+def test_a_checkpoint_that_cannot_answer_says_so(signature, line, tmp_path, capfd):
+    class Signed(Recipe):
+        def more(self, run, trainer, model):
+            return {"signature": signature}
+
+    Signed()(tmp_path / "run", "--max-iterations", 1)
+    image = tmp_path / "a.png"
+    Image.new("RGB", (32, 32)).save(image)
+    _, error = answers(capfd, tmp_path / "run", image, status=2)
+    assert str(best_checkpoint(tmp_path / "run")) in error
+    assert line in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "name images to predict, or --export FILE"),
+        (["--export", "{tmp}/model.pt", "--output", "sheet.png"], "--output: there are no images to draw"),
+        (["nowhere.png"], "nowhere.png: no such file, and no pattern of files"),
+        (["{tmp}/empty"], "{tmp}/empty: holds no image"),
+        (["{image}", "--format", "xml"], "argument --format"),
+        (["{image}", "--batch-size", "0"], "argument --batch-size"),
+        (["{image}", "--device", "tpu"], "--device must be"),
+        (["{image}", "--output", "{tmp}/no/sheet.png"], "--output {tmp}/no/sheet.png cannot be written"),
+        (["--export", "{tmp}/model.h5"], "--export {tmp}/model.h5: must end in .pt2, .onnx, .pt"),
+        (["--export", "{tmp}/no/model.pt"], "--export {tmp}/no/model.pt cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, line, undisturbed, image_tree, tmp_path, capfd):
+    (tmp_path / "empty").mkdir()
+    names = {"tmp": tmp_path, "image": next((image_tree / "val" / "bird").iterdir())}
+    given = [argument.format(**names) for argument in arguments]
+    _, error = answers(capfd, undisturbed, *given, status=2)
+    assert line.format(**names) in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize("name", ["nowhere.pt", "nowhere.pt2", "text.pt2", "other.pt2"])
+def test_what_is_no_model_is_one_line(name, image_tree, tmp_path, capfd):
+    (tmp_path / "text.pt2").write_text("text")
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt2")
+    _, error = answers(capfd, tmp_path / name, image_tree / "val", status=2)
+    assert str(tmp_path / name) in error
+    assert error.count("\n") == 1
