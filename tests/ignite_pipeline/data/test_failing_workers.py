@@ -1,5 +1,7 @@
 """Workers that cannot start, die, or cannot hand over what they have loaded."""
 
+import gc
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -209,3 +211,18 @@ def test_a_dev_shm_that_is_too_small_ends_a_run_with_the_reason(image_tree, tmp_
     assert f"error: {said} (" in line
     assert "No space left on device" in line or "SIGBUS" in line
     assert "give /dev/shm more memory" in line
+
+
+def test_workers_of_a_loader_that_the_collector_frees_have_ended_when_it_has():
+    before = multiprocessing.active_children()
+    iterator = iter(endless_loader(Samples(), batch_size=4, seed=0, num_workers=2))
+    next(iterator)
+    workers = [child for child in multiprocessing.active_children() if child not in before]
+    assert len(workers) == 2
+    circle = [iterator]
+    circle.append(circle)
+    del circle, iterator
+    gc.collect()
+    for worker in workers:
+        worker.join(5)
+    assert [worker.exitcode for worker in workers] == [-signal.SIGKILL] * 2
