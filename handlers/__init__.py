@@ -3,6 +3,7 @@
 from handlers.checkpoint_files import load_best, load_checkpoint, load_newest
 from handlers.checkpointing import Checkpoints
 from handlers.evaluation import EvaluateEachEpoch
+from handlers.mistakes import Mistakes
 from handlers.model_digest import model_sha256
 from handlers.non_finite import StopOnNonFinite
 from handlers.progress import ProgressLine
@@ -22,6 +23,7 @@ __all__ = [
     "FetchComputeTimer",
     "Interrupted",
     "LearningRate",
+    "Mistakes",
     "ModelNorms",
     "ProgressLine",
     "RunRecord",

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from handlers.files import make_folders, metrics_record, read_regular, write_who
 from handlers.line_file import LineFile
 from handlers.model_digest import model_sha256
 from handlers.report import plot_report
+from handlers.report_page import write_report_page
 from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
 
@@ -59,7 +60,7 @@ def update_config(directory: str | Path, config: Mapping[str, Any]) -> None:
 
 
 class RunRecord:
-    """Write ``metrics.jsonl`` during a run, ``summary.json`` and ``report.png`` at its end.
+    """Write ``metrics.jsonl`` during a run, ``summary.json``, ``report.png`` and ``.html`` at its end.
 
     A line of ``metrics.jsonl`` is one JSON object: ``kind``, ``epoch``, ``iteration`` and, flat, the
     metrics that are published then: those named ``train/...`` every ``every_iters`` iterations
@@ -67,6 +68,7 @@ class RunRecord:
     as a context manager around ``trainer.run``, so that the summary says how the run ended. When a run
     is resumed, lines from after its checkpoint are dropped: what they tell is about to happen again.
 
+    ``reports`` are called with the directory before these two are made, to leave there what they show.
     Where several processes train together, all but one have one with ``writes=False``, which does nothing.
 
     Attach it after whatever publishes metrics and before `Checkpoints`: a checkpoint then never
@@ -96,11 +98,12 @@ class RunRecord:
         report: bool = True,
         saved_iteration: Callable[[], int | None] | None = None,
         writes: bool = True,
+        reports: Sequence[Callable[[Path], object]] = (),
     ) -> None:
         self.directory, self.every_iters = Path(directory), every_iters
         self.timer, self.batch_size, self.models, self.dataset = timer, batch_size, models, dataset
         self.best, self.maximize, self.report = best, maximize, report
-        self.saved_iteration, self.writes = saved_iteration, writes
+        self.saved_iteration, self.writes, self.reports = saved_iteration, writes, reports
         self._lines = LineFile(self.directory / "metrics.jsonl", as_record=metrics_record)
         self._engine: Engine | None = None
 
@@ -166,7 +169,8 @@ class RunRecord:
         )
         self.end(status, error)
         if self.report and self.writes:
-            self._try(partial(plot_report, self.directory))
+            for write in (*self.reports, plot_report, write_report_page):
+                self._try(partial(write, self.directory))
 
     def end(self, status: str, error: BaseException | None = None, *, digest: bool = True) -> None:
         """Write ``summary.json``, with or without the models' ``digest``; failures are logged."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.files import read_metrics
+from handlers.report_pictures import pictures_of
 
 PART_STYLES = {
     "fetch": ("waiting for data", "#d1495b"),
@@ -21,10 +22,10 @@ _MOST_NAMED = 12
 
 
 def plot_report(directory: str | Path) -> Path:
-    """Draw ``report.png`` from a run's directory: the curves, and each epoch's time in parts.
+    """Draw ``report.png`` from a run's directory: the curves, each epoch's time in parts, and what was made.
 
     Every metric of training or validation gets a panel; one of the same name in both, a common one, as all
-    classes have of a metric for each.
+    classes have of a metric for each. Below them come what `Mistakes` has written, and the newest samples.
     """
     # Half a second to import: only who draws pays for it. The Figure's own canvas needs no display.
     from matplotlib.figure import Figure
@@ -39,9 +40,15 @@ def plot_report(directory: str | Path) -> Path:
 
     columns = min(len(names) + 1, 4)
     rows = -(-(len(names) + 1) // columns)
-    figure = Figure(figsize=(4.2 * columns, 0.4 + 3.2 * rows), dpi=110, layout="constrained")
+    width, heights = 4.2 * columns, [3.2 * rows]
+    pictures = pictures_of(directory)
+    heights += [picture.height_in(width) for picture in pictures]
+    figure = Figure(figsize=(width, 0.4 + sum(heights)), dpi=110, layout="constrained")
     figure.suptitle(_title(directory, summary), fontsize=10)
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, picture in zip(parts[1:], pictures, strict=True):
+        picture.draw(part)
+    axes = parts[0].subplots(rows, columns, squeeze=False).flatten()
     for axis, name in zip(axes, names, strict=False):
         _plot_curve(
             axis, iterations, f"train/{name}", label="training, recent mean", color=TRAIN_COLOR, alpha=0.5
@@ -86,7 +93,8 @@ def parts_of(name: str) -> tuple[str, str, str]:
 def _plot_curve(axis: Any, lines: Sequence[dict[str, Any]], name: str, **style: Any) -> None:
     points = [(line["iteration"], line[name]) for line in lines if line.get(name) is not None]
     if points:
-        axis.plot(*zip(*points, strict=True), **{"linewidth": 1.2, **style})
+        alone = {"marker": "."} if len(points) == 1 else {}
+        axis.plot(*zip(*points, strict=True), **{"linewidth": 1.2, **alone, **style})
 
 
 def _plot_time(axis: Any, epochs: Sequence[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from ignite.engine import Engine
 from ignite.metrics import Accuracy, Loss
 from torch import nn
 
-from handlers import EvaluateEachEpoch, LearningRate, StepMeans
+from handlers import EvaluateEachEpoch, LearningRate, Mistakes, StepMeans
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 from ignite_pipeline.data.cifar2 import SIDE, cifar2
 from ignite_pipeline.data.images import ImageSplits
@@ -183,7 +183,10 @@ def train(run: Run) -> None:
     run.attach(
         trainer,
         measure=[StepMeans(), LearningRate(optimizer)],
-        evaluate=[EvaluateEachEpoch(evaluator, run.evaluation_loader(data.val, batch_size=VALIDATION_BATCH))],
+        evaluate=[
+            EvaluateEachEpoch(evaluator, run.evaluation_loader(data.val, batch_size=VALIDATION_BATCH)),
+            Mistakes(evaluator, data.classes, image_of=lambda place: data.val.images[place]),
+        ],
         save={"model": model, "optimizer": optimizer, "schedule": schedule},
         best=Best("val/accuracy"),
         show={"train/loss": "loss", "train/accuracy": "accuracy", "val/accuracy": "validation accuracy"},

@@ -18,7 +18,7 @@ from ignite.metrics import Accuracy, Loss, MeanAbsoluteError, Metric
 from torch import nn
 from torchvision.transforms import v2
 
-from handlers import EvaluateEachEpoch, LearningRate, StepMeans, UnfreezeAfter, WeightAverage
+from handlers import EvaluateEachEpoch, LearningRate, Mistakes, StepMeans, UnfreezeAfter, WeightAverage
 from handlers.states import Stateful
 from ignite_pipeline.command_line import absolute_path, named_path, require_outside
 from ignite_pipeline.data.batch_transforms import Normalize
@@ -243,7 +243,7 @@ def build_task(options: argparse.Namespace, data: ImageSplits) -> Task:
 
 def evaluations(
     run: Run, trainer: Engine, model: nn.Module, task: Task, data: ImageSplits, normalize: nn.Module
-) -> list[EvaluateEachEpoch]:
+) -> Sequence[EvaluateEachEpoch | Mistakes]:
     """Return the evaluation of the model or, before it, of the average of its weights, which then counts."""
     options = run.options
     models = {"val/": model}
@@ -253,7 +253,7 @@ def evaluations(
     workers = data.val.helpful_workers if options.num_workers == "auto" else options.num_workers
     loader = run.evaluation_loader(data.val, batch_size=options.batch_size, num_workers=workers)
     crop = nn.Sequential(v2.CenterCrop(options.image_size), normalize)
-    evaluate = []
+    evaluate: list[EvaluateEachEpoch] = []
     for prefix, evaluated in models.items():
         evaluator = Engine(evaluation_step(evaluated, compute=run.compute, transform=crop))
         task.metric().attach(evaluator, task.metric_name)
@@ -262,7 +262,11 @@ def evaluations(
     if options.patience is not None:
         stop = EarlyStopping(options.patience, task.score, trainer)
         evaluate[0].evaluator.add_event_handler(Events.COMPLETED, stop)
-    return evaluate
+    if data.kind != "classes":
+        return evaluate
+    # Where samples are left out, their places in the evaluation are not those in the data.
+    image_of = None if options.on_bad_sample == "skip" else (lambda place: data.val[place][0])
+    return [*evaluate, Mistakes(evaluate[0].evaluator, data.classes, image_of=image_of)]
 
 
 def signature_of(options: argparse.Namespace, data: ImageSplits) -> Signature:

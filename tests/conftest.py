@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from handlers import record
 from ignite_pipeline.board import server as visdom_server
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.run import live_board
@@ -93,6 +94,13 @@ def start_script() -> Callable[..., subprocess.Popen[str]]:
 def _no_board_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no run of a test appear on a board that happens to be open."""
     monkeypatch.setattr(live_board, "PORT", 1)
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no report.png, which takes longer than a small run, but for tests that are marked so."""
+    if "draws_reports" not in request.keywords:
+        monkeypatch.setattr(record, "plot_report", lambda directory: None)
 
 
 @pytest.fixture(autouse=True)

@@ -137,6 +137,7 @@ def test_the_exported_names_of_handlers():
         "FetchComputeTimer",
         "Interrupted",
         "LearningRate",
+        "Mistakes",
         "ModelNorms",
         "ProgressLine",
         "RunRecord",

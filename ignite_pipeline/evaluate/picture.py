@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from handlers.confusion_matrix import draw_confusion
 from ignite_pipeline.evaluate.figures import BINS, Calibration, Figures
 
 _COLUMNS = 8
@@ -36,24 +37,6 @@ def draw(
             axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set_title(f"{wrong.truth}, not {wrong.answer} ({wrong.probability:.0%})", fontsize=7)
     figure.savefig(path, format="png")
-
-
-def draw_confusion(axis: Any, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
-    """Draw how many images of each class were taken for which, dark where these are a large share."""
-    shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    small = len(classes) > 10
-    for row, counts in enumerate(confusion):
-        for column, count in enumerate(counts):
-            if count and len(classes) <= 30:
-                color = "white" if shares[row][column] > 0.5 else "black"
-                size = 6 if small else 10
-                axis.text(column, row, str(count), ha="center", va="center", color=color, fontsize=size)
-    if len(classes) <= 40:
-        places, size = range(len(classes)), 6 if small else 9
-        axis.set_xticks(places, classes, rotation=45 if small else 0, fontsize=size)
-        axis.set_yticks(places, classes, fontsize=size)
-    axis.set(xlabel="taken for", ylabel="is", title="confusion matrix, images")
 
 
 def _draw_calibration(axis: Any, calibration: Calibration) -> None:

@@ -15,6 +15,7 @@ from ignite_pipeline.data.paired import validation_pairs
 from ignite_pipeline.evaluate.figures import Figures
 from ignite_pipeline.models.weight_files import load_weights, read_state_dict
 from ignite_pipeline.predict.trained_models import TrainedModel
+from ignite_pipeline.seeding import EVALUATION_STREAM, Generators, position_seed
 from ignite_pipeline.translation_metrics import attach_translation_metrics
 
 _FEATURES, _SIDE = 2048, 299
@@ -22,22 +23,23 @@ _MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def evaluate_translations(
-    model: TrainedModel, root: Path, *, inception: str | None = None, seed: int = 0
+    model: TrainedModel, root: Path, *, inception: str | None = None
 ) -> tuple[Figures, list[Tensor]]:
     """Return L1, PSNR and SSIM, and images for a picture: four of source, translation and target.
 
     With the weights of torchvision's Inception v3 in a file, FID too (Heusel et al., arXiv 1706.08500). Each
-    image is translated on its own, dropout drawn from ``seed``.
+    image is translated on its own, with the dropout that the run drew for it in its evaluations.
     """
     side = model.signature.preprocessing.image_size
     direction = "BtoA" if model.signature.outputs == ("A",) else "AtoB"
     pairs = validation_pairs(root, direction=direction, image_size=side)
-    split, shown = SplitPair(), list[Tensor]()
+    seed = (model.config or {}).get("options", {}).get("seed", 0)
+    generators, split, shown = Generators(model.device), SplitPair(), list[Tensor]()
 
     def translate(engine: Engine, batch: Tensor) -> dict[str, Tensor]:
         source, target = split(batch)
-        torch.manual_seed(seed)
-        fake = model.answers_of(batch[:, :3])
+        with generators.seeded(position_seed(seed, EVALUATION_STREAM, engine.state.iteration)):
+            fake = model.answers_of(batch[:, :3])
         if engine.state.iteration <= 4:
             shown.extend(_as_pixels(part[0]) for part in (source, fake, target))
         return {"y_pred": fake, "y": target}

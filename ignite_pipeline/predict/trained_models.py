@@ -99,7 +99,8 @@ def load_trained(path: str | Path, *, device: str = "auto", precision: str | Non
     )
     predictor = Predictor(model, signature, call=compute.predict)
     predictor.to(compute.device)
-    model.to(memory_format=torch.channels_last)
+    if signature.mode == "eval":  # else dropout would fill its masks in another order than in the run
+        model.to(memory_format=torch.channels_last)
     return TrainedModel(checkpoint, signature, compute.device, predictor, predictor, config)
 
 

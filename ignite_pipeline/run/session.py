@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from handlers import (
     Checkpoints,
     FetchComputeTimer,
+    Mistakes,
     ModelNorms,
     ProgressLine,
     RunRecord,
@@ -266,6 +267,7 @@ class Run:
             maximize=maximize,
             saved_iteration=lambda: checkpoints.saved_iteration,
             writes=self.processes.is_main,
+            reports=[handler.write for handler in evaluate if isinstance(handler, Mistakes)],
         )
 
         def sync() -> None:

@@ -59,9 +59,10 @@ class Several:
         return whole
 
     def share(self, handlers: Iterable[Handler], device: torch.device) -> None:
-        """Let evaluations among the handlers be the same for any number of processes, and shared by them."""
-        if self.replicas is None:
-            return
+        """Let evaluations among the handlers be the same for any number of processes, and shared by them.
+
+        What they draw is decided by the seed and the number of the batch: `evaluate` can draw it again.
+        """
         shared: list[Engine] = []
         for handler in handlers:
             if isinstance(handler, EvaluateEachEpoch):

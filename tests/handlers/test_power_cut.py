@@ -164,7 +164,6 @@ def test_without_any_one_of_the_syncs_something_may_be_lost(legs, undisturbed_ru
 
 
 def test_a_run_goes_on_from_what_is_left_and_ends_the_same(legs, undisturbed_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("handlers.record.plot_report", lambda directory: None)  # which takes long
     trees = [tree for tree, _ in cuts(legs[0]) if f"{RUN}/config.json" in tree]
     torn = [tree for tree in trees if tree.get(METRICS, b"")[-1:] not in (b"", b"\n")]
     rng = random.Random(0)

@@ -55,7 +55,7 @@ def test_another_seed_gives_other_weights(image_tree, undisturbed, tmp_path):
     )
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_run_killed_in_its_second_epoch_resumes_to_the_same_weights(
     image_tree, undisturbed, tmp_path, start_script, num_workers
 ):
@@ -134,7 +134,7 @@ def test_more_epochs_may_be_asked_for(undisturbed, tmp_path):
     assert json.loads((directory / "config.json").read_text())["options"]["epochs"] == 4
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_ctrl_c_saves_and_says_how_to_go_on(image_tree, tmp_path, start_script, num_workers):
     directory = tmp_path / "run"
     options = ["--data-root", image_tree, "--output", directory, *SMALL, "--epochs", 100_000]

@@ -98,6 +98,7 @@ def test_a_kill_before_and_after_the_thaw_changes_nothing(tune, undisturbed, kil
     assert all(torch.equal(average[name], wanted[name]) for name in wanted)
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_bits(tune, undisturbed):
     directory = tune("run", *EVERYTHING, processes=2, replicas=2)
     assert summary(directory)["model_sha256"] == summary(undisturbed)["model_sha256"]

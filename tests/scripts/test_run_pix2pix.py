@@ -55,6 +55,7 @@ def test_a_run_leaves_everything_behind(undisturbed):
     assert rates == pytest.approx([1e-4, 0.0], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_two_workers_change_nothing(pairs, undisturbed, tmp_path):
     train(pairs, tmp_path / "run", "--num-workers", 2)
     assert outcome(tmp_path / "run") == outcome(undisturbed)

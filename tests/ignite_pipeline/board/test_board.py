@@ -211,6 +211,7 @@ def test_a_port_that_is_taken_is_one_line(capsys):
     assert "is taken" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["completed", "interrupted", "killed"])
 def test_a_server_that_came_with_a_run_goes_with_it(
     end, front_end, image_tree, tmp_path, start_script, monkeypatch
@@ -238,6 +239,7 @@ def test_a_server_that_came_with_a_run_goes_with_it(
     assert not visdom_server.is_answering(port)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_with_workers_leaves_no_server_and_does_not_hang(
     front_end, image_tree, tmp_path, start_script, monkeypatch
 ):

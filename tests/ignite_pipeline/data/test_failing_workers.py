@@ -195,6 +195,7 @@ exec "$@"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "said"),
     [("4k", "2 workers could not be started"), ("300k", "a worker could not hand over a batch")],

@@ -16,6 +16,7 @@ from tests.support.killing import run_recipe
 from tests.support.runs import summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_weights_depend_neither_on_workers_nor_on_storage_nor_on_a_kill(photographs, tmp_path, transform):
     def run(directory, storage, *options, kill_at=None):

@@ -282,6 +282,7 @@ def test_options_beside_a_run_stand_in_for_its_own(trained, tmp_path):
     assert not (directory / "profile.json").exists()
 
 
+@pytest.mark.slow
 def test_a_script_s_run_is_profiled_from_another_folder(recipe, tmp_path):
     folder = Path(recipe.__file__).parent
     command = [sys.executable, "planted_recipe.py", "--output", tmp_path / "run", "--evaluate-s", "0.5"]

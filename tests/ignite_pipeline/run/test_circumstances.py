@@ -39,6 +39,7 @@ def resumed(directory, iterations, **environment):
     return done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [

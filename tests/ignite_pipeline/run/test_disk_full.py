@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 import run_cifar2
-from handlers import Checkpoints, RunRecord, load_newest, model_sha256, record
+from handlers import Checkpoints, RunRecord, load_newest, model_sha256
 from handlers.files import read_metrics
 
 
@@ -137,7 +137,6 @@ def test_a_full_disk_is_called_so_and_no_older_checkpoints_are_made_up(small_dis
 
 
 def test_to_go_on_where_the_disk_is_full_is_refused_in_one_line(small_disk, image_tree, monkeypatch, capsys):
-    monkeypatch.setattr(record, "plot_report", lambda directory: None)
     small = ["--model", "conv", "--visdom", "off", "--epochs", "2", "--batch-size", "8"]
     options = [*small, "--max-iterations", "3", "--output", str(small_disk / "run")]
     run_cifar2.main(["--data-root", str(image_tree), *options])

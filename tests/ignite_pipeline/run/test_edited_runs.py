@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import run_cifar2
-from handlers import load_newest, record
+from handlers import load_newest
 from handlers.checkpoint_files import save_sealed
 from handlers.files import read_metrics
 from tests.support.runs import outcome, summary, train
@@ -28,11 +28,6 @@ def begun(image_tree, tmp_path_factory):
     directory = tmp_path_factory.mktemp("begun") / "run"
     train(image_tree, directory, "--max-iterations", 70)
     return directory
-
-
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch):
-    monkeypatch.setattr(record, "plot_report", lambda directory: None)  # half of the time that a case takes
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from tests.support.ignite_cases import CASES, Case
 from tests.support.killing import run_recipe
 from tests.support.runs import outcome
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(handlers.__file__).parent.parent / "docs" / "ignite.md"
 OURS = {"model", "optimizer", "compute", "StepMeans", "FetchComputeTimer", "StopOnNonFinite", "RunRecord"}
 

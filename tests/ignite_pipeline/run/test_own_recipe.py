@@ -22,6 +22,8 @@ from handlers.run_windows import run_environment
 from tests.support.runs import outcome, summary
 from tests.support.visdom_process import VisdomProcess
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 RECIPE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_recipe.md").read_text(), re.DOTALL)[0]
 # 32 iterations an epoch, a checkpoint after each: a signal lands inside training, and inside an epoch.

@@ -57,6 +57,7 @@ def summary_of_last(directory):
     return {"iterations": load_newest(directory / "checkpoints")["engine"]["iteration"]}
 
 
+@pytest.mark.slow
 def test_the_replicas_of_a_run_are_the_processes_that_it_began_with(tmp_path):
     run_several(partial(classify, fault=at(4, several.kill)), tmp_path / "run", processes=2)
     trained(classify, tmp_path / "run", processes=1)
@@ -123,6 +124,7 @@ def test_one_flipped_bit_stops_the_run_before_it_is_saved(processes, who, tmp_pa
     assert load_newest(tmp_path / "run" / "checkpoints")["engine"]["iteration"] <= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
 def test_a_process_that_dies_is_named(processes, tmp_path):
     train = partial(classify, fault=at(8, several.kill))
@@ -149,6 +151,7 @@ def test_the_first_process_that_hangs_is_named_though_it_holds_the_store(tmp_pat
     assert "process 0 has not answered for 5 s" in ended.logs[1]
 
 
+@pytest.mark.slow
 def test_processes_that_wait_in_different_places_are_told_so(tmp_path):
     train = partial(classify, fault=at(8, several.end_an_epoch))
     ended = run_several(train, tmp_path / "run", "--process-timeout-s", 5, limit_s=40)
@@ -183,6 +186,7 @@ def test_a_defect_in_one_process_keeps_its_traceback_and_ends_all(tmp_path):
     assert ended.logs[0].splitlines()[-1] == "process 1 has ended: a defect"
 
 
+@pytest.mark.slow
 def test_a_sample_that_one_process_cannot_read_is_one_line(tmp_path):
     for bad in range(4):  # whichever process has it
         ended = run_several(partial(classify, bad=(bad,)), tmp_path / f"run{bad}", processes=2)

@@ -1,0 +1,112 @@
+"""What a classifier takes for what, and its most confident errors, for the report of a run."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from handlers.files import write_whole
+
+MOST, PER_ROW = 16, 8
+_SIDE = 96
+
+
+class Mistakes:
+    """Count, in each evaluation, which class was taken for which, and remember the most confident errors.
+
+    ``evaluator`` returns ``{"y_pred": logits (B, K), "y": classes (B,)}``; ``classes`` are the K names.
+    `write` puts ``mistakes.json`` into a run directory and, with ``image_of``, ``mistakes.png``: the images
+    ``(3, H, W)`` uint8 of the errors, by their places in the evaluation. Nothing waits for the device before.
+
+    >>> evaluator = Engine(lambda engine, batch: {"y_pred": batch, "y": torch.tensor([0, 0])})
+    >>> mistakes = Mistakes(evaluator, ["day", "night"])
+    >>> _ = evaluator.run([torch.tensor([[3.0, 0.0], [0.0, 2.0]])])
+    >>> found = mistakes.found()
+    >>> found["confusion"], found["worst"][0]["place"]
+    ([[1, 1], [0, 0]], 1)
+    """
+
+    def __init__(
+        self,
+        evaluator: Engine,
+        classes: Sequence[str],
+        *,
+        image_of: Callable[[int], Tensor] | None = None,
+    ) -> None:
+        self.classes, self.image_of = tuple(classes), image_of
+        self._confusion: Tensor | None = None
+        self._worst: Tensor | None = None  # rows of probability, place, truth, answer
+        self._seen = 0
+        evaluator.add_event_handler(Events.STARTED, self.start)
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.count)
+
+    def attach(self, engine: Engine) -> "Mistakes":
+        """Return self: the evaluator is all that is listened to."""
+        return self
+
+    def start(self) -> None:
+        """Begin anew: only the last evaluation counts."""
+        self._confusion = self._worst = None
+        self._seen = 0
+
+    def count(self, engine: Engine) -> None:
+        """Take in a batch."""
+        output: Any = engine.state.output
+        y_pred, y = output["y_pred"].detach(), output["y"]
+        confidence, answers = y_pred.float().softmax(1).max(1)
+        number = len(self.classes)
+        counts = torch.bincount(y * number + answers, minlength=number**2).view(number, number)
+        self._confusion = counts if self._confusion is None else self._confusion + counts
+        places = torch.arange(self._seen, self._seen + len(y), device=y.device)
+        # What is right ranks last: its row is dropped when the rows are read.
+        wrongness = torch.where(answers != y, confidence, -1.0)
+        rows = torch.stack([wrongness.double(), places.double(), y.double(), answers.double()], 1)
+        rows = rows if self._worst is None else torch.cat([self._worst, rows])
+        self._worst = rows[rows[:, 0].argsort(descending=True, stable=True)[:MOST]]
+        self._seen += len(y)
+
+    def found(self) -> dict[str, Any]:
+        """Return the confusion matrix, true classes by rows, and the worst errors; nothing before any."""
+        if self._confusion is None or self._worst is None:
+            return {}
+        worst = [
+            {
+                "place": int(place),
+                "truth": self.classes[int(truth)],
+                "answer": self.classes[int(answer)],
+                "probability": probability,
+            }
+            for probability, place, truth, answer in self._worst.tolist()
+            if probability >= 0
+        ]
+        return {"classes": list(self.classes), "confusion": self._confusion.tolist(), "worst": worst}
+
+    def write(self, directory: str | Path) -> None:
+        """Write ``mistakes.json`` and ``mistakes.png``, if there was an evaluation."""
+        found = self.found()
+        if not found:
+            return
+        text = json.dumps(found, indent=2) + "\n"
+        write_whole(Path(directory) / "mistakes.json", lambda path: path.write_text(text))
+        if self.image_of is not None and found["worst"]:
+            images = [self.image_of(error["place"]) for error in found["worst"]]
+            write_whole(Path(directory) / "mistakes.png", lambda path: _write_rows(images, path))
+
+
+def _write_rows(images: Sequence[Tensor], path: Path) -> None:
+    """Write images ``(3, H, W)`` uint8 in rows of eight, each in a square."""
+    from PIL import Image
+
+    rows = -(-len(images) // PER_ROW)
+    sheet = Image.new("RGB", (_SIDE * PER_ROW, _SIDE * rows), "white")
+    for place, image in enumerate(images):
+        tile = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
+        is_small = max(tile.size) * 2 <= _SIDE
+        method = Image.Resampling.NEAREST if is_small else Image.Resampling.BICUBIC
+        tile = tile.resize((_SIDE - 4, _SIDE - 4), method)
+        sheet.paste(tile, (place % PER_ROW * _SIDE + 2, place // PER_ROW * _SIDE + 2))
+    sheet.save(path, format="PNG")
