@@ -1,5 +1,6 @@
 """The pix2pix scripts as people run them: killed, resumed, applied to new images, and given bad input."""
 
+import json
 import shutil
 import signal
 import time
@@ -11,6 +12,7 @@ from PIL import Image
 import run_cifar2
 import run_pix2pix
 from handlers.files import read_metrics
+from ignite_pipeline.evaluate import __main__ as evaluate
 from ignite_pipeline.predict import translate
 from tests.support.drawn import write_pairs
 from tests.support.runs import outcome, summary
@@ -110,6 +112,16 @@ def test_translating_pairs_gives_what_validation_saw(undisturbed, checkpoint, pa
     translate.main([str(checkpoint), str(pairs / "val" / "000.png"), "--pairs", "--output", str(again)])
     with Image.open(again / "000.png") as image:
         assert torch.equal(torch.tensor(list(image.tobytes())), ours)
+
+
+def test_evaluating_a_checkpoint_gives_the_figures_of_the_run_to_the_last_bit(pairs, tmp_path):
+    # Smaller generators have no dropout, whose draws have to be the same.
+    train(pairs, tmp_path / "run", "--image-size", 64, "--epochs", 1, "--decay-epochs", 0, "--batch-size", 5)
+    evaluate.main([str(tmp_path / "run"), str(pairs), "--output", str(tmp_path / "out")])
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())["values"]
+    last = read_metrics(tmp_path / "run")[-1]
+    assert found == {name: last[f"val/{name}"] for name in ("l1", "psnr", "ssim")}
+    assert (tmp_path / "out" / "evaluation.png").stat().st_size > 1000
 
 
 def test_single_images_of_the_networks_size_are_not_resized(checkpoint, tmp_path, capsys):

@@ -1,0 +1,88 @@
+"""Which class was taken for which, and the most confident errors, counted by hand."""
+
+import json
+
+import pytest
+import torch
+from ignite.engine import Engine
+from PIL import Image
+
+from handlers import Mistakes
+from handlers.mistakes import MOST
+from handlers.report_pictures import Samples, TakenFor, pictures_of
+
+
+def evaluated(batches, classes=("day", "night"), **options):
+    evaluator = Engine(lambda engine, batch: {"y_pred": batch[0], "y": batch[1]})
+    mistakes = Mistakes(evaluator, classes, **options)
+    evaluator.run(batches)
+    return evaluator, mistakes
+
+
+def logits(*probabilities_of_second):
+    second = torch.tensor(probabilities_of_second)
+    return torch.stack([1 - second, second], 1).log()
+
+
+BATCHES = [
+    (logits(0.1, 0.7, 0.8), torch.tensor([0, 0, 1])),
+    (logits(0.05, 0.4), torch.tensor([1, 1])),
+]
+
+
+def test_classes_are_counted_over_batches_and_errors_come_surest_first():
+    _, mistakes = evaluated(BATCHES)
+    found = mistakes.found()
+    assert found["confusion"] == [[1, 1], [2, 1]]
+    worst = [(one["place"], one["truth"], one["answer"]) for one in found["worst"]]
+    assert worst == [(3, "night", "day"), (1, "day", "night"), (4, "night", "day")]
+    assert [one["probability"] for one in found["worst"]] == pytest.approx([0.95, 0.7, 0.6], abs=1e-6)
+
+
+def test_only_the_last_evaluation_counts():
+    evaluator, mistakes = evaluated(BATCHES)
+    evaluator.run([(logits(0.9), torch.tensor([1]))])
+    assert mistakes.found() == {"classes": ["day", "night"], "confusion": [[0, 0], [0, 1]], "worst": []}
+
+
+def test_no_more_errors_are_kept_than_are_shown():
+    generator = torch.Generator().manual_seed(0)
+    sure = torch.rand(500, generator=generator) / 2 + 0.5
+    batches = [(logits(*part.tolist()), torch.zeros(len(part), dtype=torch.long)) for part in sure.split(64)]
+    _, mistakes = evaluated(batches)
+    found = mistakes.found()["worst"]
+    assert [one["place"] for one in found] == sure.argsort(descending=True)[:MOST].tolist()
+
+
+def test_what_was_found_is_written_with_the_images_of_the_errors(tmp_path):
+    images = [torch.full((3, 8, 8), 40 * place, dtype=torch.uint8) for place in range(5)]
+    _, mistakes = evaluated(BATCHES, image_of=images.__getitem__)
+    mistakes.write(tmp_path)
+    assert json.loads((tmp_path / "mistakes.json").read_text()) == mistakes.found()
+    with Image.open(tmp_path / "mistakes.png") as sheet:
+        assert [sheet.getpixel((96 * number + 48, 48)) for number in range(3)] == [
+            (120, 120, 120),
+            (40, 40, 40),
+            (160, 160, 160),
+        ]
+
+
+def test_before_an_evaluation_nothing_is_written(tmp_path):
+    Mistakes(Engine(lambda engine, batch: None), ["a", "b"]).write(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_shows_mistakes_and_the_newest_samples_and_leaves_out_what_is_damaged(tmp_path):
+    assert pictures_of(tmp_path) == []
+    _, mistakes = evaluated(BATCHES)
+    mistakes.write(tmp_path)
+    (tmp_path / "samples").mkdir()
+    for number, side in ((1, 8), (2, 16)):
+        Image.new("RGB", (side, side)).save(tmp_path / "samples" / f"epoch_{number:04d}.png")
+    taken, samples = pictures_of(tmp_path)
+    assert isinstance(taken, TakenFor)
+    assert taken.picture is None
+    assert samples == Samples(tmp_path / "samples" / "epoch_0002.png", (16, 16))
+    (tmp_path / "mistakes.json").write_text("{")
+    (tmp_path / "samples" / "epoch_0002.png").write_bytes(b"no image")
+    assert pictures_of(tmp_path) == []
