@@ -69,6 +69,7 @@ class RunRecord:
     is resumed, lines from after its checkpoint are dropped: what they tell is about to happen again.
 
     ``reports`` are called with the directory before these two are made, to leave there what they show.
+    Whatever is in ``listeners`` is called with each line as it is written.
     Where several processes train together, all but one have one with ``writes=False``, which does nothing.
 
     Attach it after whatever publishes metrics and before `Checkpoints`: a checkpoint then never
@@ -104,6 +105,7 @@ class RunRecord:
         self.timer, self.batch_size, self.models, self.dataset = timer, batch_size, models, dataset
         self.best, self.maximize, self.report = best, maximize, report
         self.saved_iteration, self.writes, self.reports = saved_iteration, writes, reports
+        self.listeners: list[Callable[[Mapping[str, Any]], object]] = []
         self._lines = LineFile(self.directory / "metrics.jsonl", as_record=metrics_record)
         self._engine: Engine | None = None
 
@@ -142,6 +144,8 @@ class RunRecord:
         position = {"kind": kind, "epoch": state.epoch, "iteration": state.iteration}
         line = {**position, **_plain(metrics), **position}
         self._lines.add(line)
+        for listen in self.listeners:
+            self._try(partial(listen, line))
 
     def sync(self) -> None:
         """Wait until all lines are on the disk; raise ``OSError`` if that cannot be done."""

@@ -71,8 +71,9 @@ def _figures(summary: dict[str, Any]) -> list[str]:
     if best := summary.get("best"):
         rows.append((f"best {best['metric']} (epoch {best['epoch']})", best["value"]))
     rows += list((summary.get("final") or {}).items())
-    rows.append(("model_sha256", summary.get("model_sha256")))
-    return ["<h2>Figures</h2>", _table((name, value) for name, value in rows if value is not None)]
+    figures = ["<h2>Figures</h2>", _table((name, value) for name, value in rows if value is not None)]
+    digest = summary.get("model_sha256")
+    return [*figures, f"<p>model_sha256 <code>{escape(str(digest))}</code></p>"] if digest else figures
 
 
 def _picture(path: Path) -> list[str]:
@@ -106,7 +107,7 @@ def _options(config: dict[str, Any]) -> list[str]:
 def _table(rows: Iterable[tuple[str, Any]]) -> str:
     lines = []
     for name, value in rows:
-        text = f"{value:,.4f}" if isinstance(value, float) else str(value)
+        text = f"{value:,.5g}" if isinstance(value, float) else str(value)
         number = ' class="number"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
         lines.append(f"<tr><td>{escape(str(name))}</td><td{number}>{escape(text)}</td></tr>")
     return "<table>" + "".join(lines) + "</table>"

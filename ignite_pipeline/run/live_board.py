@@ -1,4 +1,4 @@
-"""The board that the option ``--visdom`` asks for."""
+"""What the options ``--visdom`` and ``--tensorboard`` ask for."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -6,18 +6,34 @@ from pathlib import Path
 
 from ignite.engine import Engine
 
-from handlers import VisdomBoard
+from handlers import RunRecord, VisdomBoard
 from handlers.run_windows import run_environment
+from handlers.tensorboard_curves import TensorboardCurves, is_available
 from ignite_pipeline.board.server import PORT, credentials, front_end, is_answering, served
 from ignite_pipeline.command_line import say
+from ignite_pipeline.errors import BadInput
 
 
-def require_board(choice: str) -> None:
-    """Raise `BadInput` if what ``--visdom`` needs is not there."""
+def require_board(choice: str, *, tensorboard: bool = False) -> None:
+    """Raise `BadInput` if what ``--visdom`` or ``--tensorboard`` needs is not there."""
+    if tensorboard and not is_available():
+        raise BadInput("--tensorboard needs tensorboardX: pip install 'ignite_pipeline[tensorboard]'")
     if choice == "serve":
         front_end()
     if choice != "off":
         credentials()
+
+
+@contextmanager
+def drawing(record: RunRecord, directory: Path, is_asked_for: bool) -> Iterator[None]:
+    """Write curves for TensorBoard to ``directory`` while a run goes on inside, if that is asked for."""
+    if not is_asked_for:
+        yield
+        return
+    with TensorboardCurves(directory) as curves:
+        record.listeners.append(curves.add)
+        say(f"TensorBoard: tensorboard --logdir {directory.parent.parent}")
+        yield
 
 
 @contextmanager

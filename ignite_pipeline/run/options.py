@@ -30,6 +30,7 @@ RESUMABLE = (
     "micro_batches",
     "process_timeout_s",
     "summary",
+    "tensorboard",
 )
 
 _NOT_GIVEN: Any = object()
@@ -127,6 +128,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=False,
         help="record the norms of weights and gradients too",
+    )
+    add(
+        "--tensorboard",
+        action="store_true",
+        default=False,
+        help="write curves for TensorBoard, too, to tensorboard/ in the run directory",
     )
     add(
         "--summary",

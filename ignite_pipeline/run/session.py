@@ -43,7 +43,7 @@ from ignite_pipeline.run.correctable import correctable
 from ignite_pipeline.run.directory import RunDirectory
 from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.learning_rate_search import search_learning_rate
-from ignite_pipeline.run.live_board import require_board, showing
+from ignite_pipeline.run.live_board import drawing, require_board, showing
 from ignite_pipeline.run.model_summary import as_text, summarize
 from ignite_pipeline.run.notices import Notices
 from ignite_pipeline.run.outcome import description_of, say_bad_samples, say_how_it_went
@@ -102,7 +102,7 @@ class Run:
             str(self.device),
             resolve_precision(options.precision, self.device),
         )
-        require_board(options.visdom)
+        require_board(options.visdom, tensorboard=options.tensorboard)
         self._directory = RunDirectory(
             task,
             output=options.output,
@@ -380,6 +380,7 @@ class Run:
         say_loudly((self._description or {}).get("notice"))
         self._notices.begin()
         board = showing(trainer, self.directory, self.options.visdom if is_main else None, about=self._about)
+        curves = drawing(record, self.directory / "tensorboard", self.options.tensorboard and is_main)
         stop = StopOnSignal(
             checkpoints,
             watch=attached.evaluators,
@@ -396,7 +397,7 @@ class Run:
                 directory=self.directory,
                 skips=self.options.on_bad_sample == "skip",
             )
-            with in_one_line, closing(unsaved), record, board, stop.interrupting():
+            with in_one_line, closing(unsaved), record, board, curves, stop.interrupting():
                 if trainer.state.iteration < iterations:
                     run_until(iterations, trainer, loader)
             evaluated = [engine.state.dataloader for engine in attached.evaluators]
