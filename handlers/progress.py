@@ -15,7 +15,8 @@ class ProgressLine:
     """Show epoch, time to go, chosen metrics, speed, and the split of time, on standard error.
 
     On a terminal it is a ``tqdm`` bar over the whole run, redrawn at most ten times a second; elsewhere
-    a plain line after every epoch, and every ``every_s`` seconds inside a long one. ``metrics`` maps
+    a plain line after every epoch, and every ``every_s`` seconds inside a long one. ``redraws`` decides
+    otherwise: in a notebook, say, a bar is redrawn once a second. ``metrics`` maps
     the names that are published to those that are shown; ``batch_size`` turns iterations into images.
 
     Attach it after all that publish.
@@ -30,13 +31,14 @@ class ProgressLine:
         label: str = "",
         every_s: float = 30.0,
         stream: TextIO | None = None,
+        redraws: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.metrics, self.timer, self.batch_size, self.label = metrics, timer, batch_size, label
         self.stream = sys.stderr if stream is None else stream
         self.clock = clock
-        self._on_terminal = self.stream.isatty()
-        self._redraw_s = 0.1 if self._on_terminal else every_s
+        self._redraws = self.stream.isatty() if redraws is None else redraws
+        self._redraw_s = (0.1 if self.stream.isatty() else 1.0) if self._redraws else every_s
         self._last_s = self._start_s = 0.0
         self._start_iteration = 0
         self._bar: tqdm[Any] | None = None
@@ -53,7 +55,7 @@ class ProgressLine:
         """Begin the line at the iteration from which the run goes on."""
         self._last_s = self._start_s = self.clock()
         self._start_iteration = engine.state.iteration
-        if self._on_terminal:
+        if self._redraws:
             self._bar = tqdm(
                 total=_total(engine),
                 initial=engine.state.iteration,

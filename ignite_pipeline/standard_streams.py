@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
+from ignite_pipeline.notebook import in_notebook
+
 _PATIENCE_S = 1.0
 # A signal's handler that prints while something is being printed is a RuntimeError.
 _FAILURES = (OSError, ValueError, RuntimeError)
@@ -76,6 +78,8 @@ class GuardedStream:
 
 def guard_standard_streams() -> None:
     """Guard ``sys.stdout`` and ``sys.stderr`` for as long as this process lives."""
+    if in_notebook():  # whose own cannot fail
+        return
     _occupy_standard_descriptors()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -29,6 +29,7 @@ CORE = (
     "machine",
     "model_modes",
     "nested",
+    "notebook",
     "parameter_groups",
     "predictor",
     "replicas",

@@ -11,6 +11,7 @@ from functools import partial
 from handlers.errors import NotSaved, UnusableRun
 from handlers.signals import raising_on_signals
 from ignite_pipeline.command_line import Parser, exit_on_bad_input, say
+from ignite_pipeline.notebook import in_notebook, without_exits
 from ignite_pipeline.run.options import add_run_options, parse_options
 from ignite_pipeline.run.processes import Processes, largest_power_of_two
 from ignite_pipeline.run.restarted import begun_before
@@ -35,10 +36,13 @@ def launch(
 
     It returns when the run is done. ``SystemExit`` is raised with status 2, after one line on standard error,
     for `BadInput`, `UnusableRun` and `NotSaved`, and with 128 and the signal's number after a signal of
-    `handlers.signals.ENDING`, once the run is saved. Any other exception is a defect and goes through.
+    `handlers.signals.ENDING`, once the run is saved; in a notebook's cell, `CellEnded` instead. Any other
+    exception is a defect and goes through.
     """
     parser = copy.deepcopy(parser)
     add_run_options(parser)
+    if in_notebook():  # where it would be called like the kernel
+        parser.prog = task
     if unknown := set(resumable) - {action.dest for action in parser._actions}:
         raise ValueError(f"resumable must name options of the recipe, got {', '.join(sorted(unknown))}")
     parse = partial(parse_options, parser, task=task, resumable=resumable)
@@ -46,7 +50,8 @@ def launch(
     # Whoever waits for other processes does not answer a signal.
     patience_s = 30.0 if os.environ.get("WORLD_SIZE", "1") == "1" else 5.0
     ending = raising_on_signals(patience_s=patience_s)
-    with exit_on_bad_input(parser.prog, NotSaved, UnusableRun), ending, _saying_who_is_lost():
+    in_one_line = exit_on_bad_input(parser.prog, NotSaved, UnusableRun)
+    with without_exits(), in_one_line, ending, _saying_who_is_lost():
         options = parse(words)
         with Processes(device=options.device, timeout_s=options.process_timeout_s) as processes:
             options = _of_this_job(options, processes, parse, words, task)

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ignite_pipeline.command_line import say
 from ignite_pipeline.data.position_keyed import PositionKeyed, size_of
+from ignite_pipeline.notebook import show_picture
 from ignite_pipeline.run.processes import Processes
 
 
@@ -49,6 +50,7 @@ def say_how_it_went(directory: Path) -> None:
         str(directory / "report.png"),
     ]
     print(" · ".join(words))
+    show_picture(directory / "report.png")
     for finding in timing["findings"][1:]:
         say(f"also {finding['words']}")
     if step := _next_step(timing["findings"][0], directory):

@@ -38,6 +38,7 @@ from ignite_pipeline.data.position_keyed import takes_batches
 from ignite_pipeline.devices import resolve_device, resolve_precision, to_device
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import available_cores, keep_freed_memory
+from ignite_pipeline.notebook import in_notebook
 from ignite_pipeline.run.auto_workers import AutoWorkers
 from ignite_pipeline.run.correctable import correctable
 from ignite_pipeline.run.directory import RunDirectory
@@ -299,6 +300,7 @@ class Run:
             timer=timer,
             batch_size=batch_size,
             label="GENERATED data" if self._description["name"] == "generated" else "",
+            redraws=True if in_notebook() else None,
         )
         self._several.share(evaluate, self.device)
         timer.culprits.loading = lambda: _loading_costs(trainer)

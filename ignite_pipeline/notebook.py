@@ -1,0 +1,47 @@
+"""What is other in a notebook: errors end a cell, not a process, and pictures appear below it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class CellEnded(Exception):
+    """A recipe has ended in a notebook's cell as a script ends with an exit status other than 0.
+
+    What is to be said has been said: a notebook shows this line and no traceback.
+    """
+
+    def _render_traceback_(self) -> list[str]:  # IPython's own hook for exceptions that know how they look
+        return [str(self)]
+
+
+def in_notebook() -> bool:
+    """Return whether this code runs in a cell of a notebook."""
+    kernel = sys.modules.get("ipykernel.zmqshell")
+    if kernel is None:
+        return False
+    from IPython import get_ipython
+
+    return isinstance(get_ipython(), kernel.ZMQInteractiveShell)
+
+
+@contextmanager
+def without_exits() -> Iterator[None]:
+    """Let ``SystemExit`` be `CellEnded`, in a notebook: the kernel would show a riddle, and a traceback."""
+    if not in_notebook():
+        yield
+        return
+    try:
+        yield
+    except SystemExit as ended:
+        if ended.code:
+            raise CellEnded(f"ended with status {ended.code}") from None
+
+
+def show_picture(path: Path) -> None:
+    """Show an image file below the cell, in a notebook."""
+    if in_notebook() and path.is_file():
+        from IPython.display import Image, display
+
+        display(Image(filename=str(path)))  # type: ignore[no-untyped-call]
