@@ -38,7 +38,7 @@ class Predictor(nn.Module):
         self.model, self.signature = model, signature
         preprocessing = signature.preprocessing
         centred = signature.kind == "image"
-        self.normalize = Centre() if centred else Normalize(preprocessing.mean, preprocessing.std)
+        self.normalize: nn.Module = Centre() if centred else Normalize(preprocessing.mean, preprocessing.std)
         self._call = call
 
     def outputs(self, images: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ignite_pipeline.data.batch_transforms import Normalize
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.output_files import write_output
 from ignite_pipeline.predict.trained_models import PROGRAM_SUFFIX, SIGNATURE
@@ -43,12 +44,29 @@ def export_model(model: nn.Module, signature: Signature, path: str | Path) -> No
     portable = copy.deepcopy(model).cpu()
     portable.to(memory_format=torch.contiguous_format)
     predictor = Predictor(portable, signature)
+    if isinstance(predictor.normalize, Normalize):
+        predictor.normalize = _NormalizeAnew(predictor.normalize)
     with predictor.inferring():
         write = writers[path.suffix](predictor)
     write_output(path, write, option="--export")
     if path.suffix == ".pt":
         beside, text = path.with_suffix(".json"), _as_text(signature)
         write_output(beside, lambda place: place.write_text(text), option="--export")
+
+
+class _NormalizeAnew(nn.Module):
+    """As `Normalize`, to the last bit, but not in place, which torch 2.6 cannot export to ONNX."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, normalize: Normalize) -> None:
+        super().__init__()
+        self.register_buffer("scale", normalize.scale)
+        self.register_buffer("shift", normalize.shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(torch.float32) * self.scale + self.shift
 
 
 def _as_text(signature: Signature) -> str:
