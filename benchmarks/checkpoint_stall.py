@@ -5,7 +5,6 @@ python benchmarks/checkpoint_stall.py    # make bench
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from ignite.engine import Engine
 from ignite.handlers import Checkpoint, DiskSaver
 from tqdm import tqdm
 
+from figures import spread
 from handlers import Checkpoints
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
@@ -80,11 +80,6 @@ def main() -> None:
     for name, held in times.items():
         shares = [ours / base for ours, base in zip(held, times["ours, at once"], strict=True)]
         print(f"| {name} | {spread(held, '.2f')} | {spread(shares, '.1%')} |")
-
-
-def spread(values: list[float], form: str) -> str:
-    """Return median, least and largest."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 if __name__ == "__main__":

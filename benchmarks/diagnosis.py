@@ -31,10 +31,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from diagnosis_cases import BATCH, CASES, EPOCH_LENGTH, EPOCHS, Case, parts_of
+from figures import spread
 from handlers import EvaluateEachEpoch, FetchComputeTimer
 from ignite_pipeline.run import Parser, Run, launch
 from ignite_pipeline.steps import supervised_step
-from overhead import NOBODY, EmptyStep, spread
+from overhead import NOBODY, EmptyStep
 
 BESIDE = ("memory creeps", "garbage collection")  # need not be the first thing said
 LEAST_SHARE = 10  # in percent: every delay takes more
@@ -214,7 +215,7 @@ def tell_costs(rounds: int, iterations: int, peer: str | None) -> None:
     print("| | µs an iteration | µs over its bare loop, in pairs |\n|---|---|---|")
     for title, contender, base in told:
         over = [a - b for a, b in zip(times[contender], times[base], strict=True)] if base else []
-        print(f"| {title} | {spread(times[contender])} | {spread(over) if over else '–'} |")
+        print(f"| {title} | {spread(times[contender], '.1f')} | {spread(over, '.1f') if over else '–'} |")
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ The images are drawn, so that anybody can repeat it; what is fed is the same for
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from tqdm import tqdm
 
+from figures import spread
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop, SplitPair
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
 from ignite_pipeline.data.generated_facades import draw_facades
@@ -120,11 +120,6 @@ def compare(makers: dict[str, Callable[[], Batches]], batch_size: int, options: 
         ratios = [rate / base for rate, base in zip(measured, first, strict=True)]
         print(f"| {name} | {spread(measured, ',.0f')} | {spread(ratios, '.1f')} |")
     print()
-
-
-def spread(values: list[float], form: str) -> str:
-    """Return median, least and largest."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def main() -> None:

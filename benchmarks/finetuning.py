@@ -31,6 +31,7 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 import run_finetune
+from figures import spread
 
 CLASSES = ("airplane", "bird")
 LABELS = 100  # of each class
@@ -207,12 +208,6 @@ def compare(pool: Executor, setting: Setting, names: Sequence[str]) -> tuple[Tab
 def accuracy(summary: Mapping[str, Any]) -> float:
     """Return the accuracy after the last epoch."""
     return float(summary["final"]["val/accuracy"])
-
-
-def spread(values: Sequence[float], form: str) -> str:
-    """Return median, least and largest."""
-    three = statistics.median(values), min(values), max(values)
-    return "{} ({} to {})".format(*(format(value, form) for value in three))
 
 
 def main() -> None:

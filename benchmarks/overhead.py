@@ -12,7 +12,6 @@ import contextlib
 import io
 import json
 import platform
-import statistics
 import tempfile
 import time
 import warnings
@@ -29,6 +28,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from figures import spread
 from handlers import FetchComputeTimer, LearningRate, StepMeans
 from ignite_pipeline.data.loading import EndlessLoader, endless_loader
 from ignite_pipeline.run import Parser, Run, launch
@@ -284,15 +284,10 @@ def main() -> None:
         print(f"| {what:32} | µs an iteration | µs over bare Ignite, in pairs |\n|---|---|---|")
         for name, ours in times.items():
             over = [a - b for a, b in zip(ours, times[BASES.get(name, BARE)], strict=True)]
-            print(f"| {name:32} | {spread(ours)} | {spread(over) if name != BARE else '–'} |")
+            print(f"| {name:32} | {spread(ours, '.1f')} | {spread(over, '.1f') if name != BARE else '–'} |")
         print()
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def spread(values: list[float]) -> str:
-    """Return median, least and largest."""
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 if __name__ == "__main__":

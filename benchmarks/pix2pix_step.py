@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from figures import spread
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.devices import resolve_precision
 from ignite_pipeline.gan_steps import gan_step
@@ -130,15 +131,11 @@ def main() -> None:
         plain = times["plain reference, fp32"]
         for name, ours in times.items():
             ratios = [a / b for a, b in zip(plain, ours, strict=True)]
-            print(f"| {name:31} | {spread(ours)} | {spread(ratios) if ours is not plain else '–'} |")
+            relative = spread(ratios, ".3f") if ours is not plain else "–"
+            print(f"| {name:31} | {spread(ours, '.3f')} | {relative} |")
         print()
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def spread(values: list[float]) -> str:
-    """Return median, least and largest."""
-    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from tqdm import tqdm
 import feeding
 import overhead
 import pix2pix_step
+from figures import spread
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
 
@@ -74,7 +75,7 @@ def main() -> None:
     for name, (prepare, usual) in USUAL.items():
         measure = prepare()
         ratios = [measure() for _ in tqdm(range(ROUNDS), desc=name, leave=False)]
-        print(f"| {name} | {feeding.spread(ratios, '.3g')} | {2 * usual:.3g} |", flush=True)
+        print(f"| {name} | {spread(ratios, '.3g')} | {2 * usual:.3g} |", flush=True)
         if statistics.median(ratios) > 2 * usual:
             slow.append(name)
     if slow:

@@ -4,7 +4,6 @@ python benchmarks/startup.py             # make bench
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,8 @@ import time
 from pathlib import Path
 
 from tqdm import tqdm
+
+from figures import spread
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "run_cifar2.py"
 
@@ -57,12 +58,7 @@ def main() -> None:
     print("| until training begins | s | over importing, in pairs |\n|---|---|---|")
     for name, seconds in times.items():
         over = [ours - theirs for ours, theirs in zip(seconds, base, strict=True)]
-        print(f"| {name} | {spread(seconds)} | {spread(over)} |")
-
-
-def spread(values: list[float]) -> str:
-    """Return median, least and largest."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+        print(f"| {name} | {spread(seconds, '.2f')} | {spread(over, '.2f')} |")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from figures import spread
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.models.classifiers import conv_net
 
@@ -110,15 +111,11 @@ def main() -> None:
         what = "the book's loop" if name == "book" else " ".join(["ours", *OURS[target]])
         book_s = [seconds for _, seconds in runs.get("book", [])]
         share = f"1/{statistics.mean(book_s) / statistics.mean(seconds):.1f}" if book_s else "–"
-        print(f"| {what} | {target} | {spread(accuracies, 4)} | {spread(seconds, 1)} | {share} |")
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Return mean, least and largest."""
-    mean, least, largest = (
-        f"{value:.{digits}f}" for value in (statistics.mean(values), min(values), max(values))
-    )
-    return f"{mean} ({least} to {largest})"
+        reached, taken = (
+            spread(values, form, middle=statistics.mean)
+            for values, form in ((accuracies, ".4f"), (seconds, ".1f"))
+        )
+        print(f"| {what} | {target} | {reached} | {taken} | {share} |")
 
 
 if __name__ == "__main__":
