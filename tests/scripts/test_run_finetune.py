@@ -1,6 +1,8 @@
 """Fine-tuning: what is frozen stays, kills and processes change no bit, and mistakes get one line."""
 
+import csv
 import functools
+import json
 import shutil
 
 import pytest
@@ -10,7 +12,10 @@ from PIL import Image
 
 import run_finetune
 from handlers import load_newest
+from handlers.files import read_metrics
+from ignite_pipeline.evaluate import __main__ as evaluate
 from ignite_pipeline.models.pretrained import head_of
+from ignite_pipeline.predict import __main__ as predict
 from tests.support import finetune_cases
 from tests.support.finetune_cases import MODEL, SMALL
 from tests.support.killing import run_recipe
@@ -85,6 +90,15 @@ def undisturbed(photographs, weights, tmp_path_factory):
     return directory
 
 
+def test_a_checkpoint_alone_predicts_what_validation_counted(undisturbed, photographs, tmp_path):
+    # The average of the weights, on photographs of all sizes and modes.
+    newest = max((undisturbed / "checkpoints").iterdir())
+    evaluate.main([str(newest), str(photographs), "--output", str(tmp_path / "out")])
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    last = [line for line in read_metrics(undisturbed) if line["kind"] == "epoch"][-1]
+    assert found["values"]["accuracy"] == last["val/accuracy"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kill_at", "workers"), [(6, 0), (8, 1), (16, 3)])
 def test_a_kill_before_and_after_the_thaw_changes_nothing(tune, undisturbed, kill_at, workers):
@@ -135,12 +149,20 @@ def table(photographs, path, header, target):
         ("file,size", lambda file: len(file.name) / 3 + int(file.stem) % 7, "mean_absolute_error"),
     ],
 )
-def test_a_table_of_classes_labels_or_numbers(photographs, tmp_path, header, target, metric):
+def test_a_table_of_classes_labels_or_numbers(photographs, tmp_path, capsys, header, target, metric):
     path = table(photographs, tmp_path / "targets.csv", header, target)
     words = ["--data-root", str(photographs), "--targets", str(path), "--weights", "none", *SMALL]
     run_finetune.main([*words, "--output", str(tmp_path / "run"), "--visdom", "off", "--epochs", "1"])
     assert f"val/{metric}" in untimed(tmp_path / "run")[-1]
     assert summary(tmp_path / "run")["best"]["metric"] == f"val/{metric}"
+    capsys.readouterr()
+    predict.main([str(tmp_path / "run"), str(photographs / "test"), "--format", "csv"])
+    (first, *_), *rows = csv.reader(capsys.readouterr().out.splitlines())
+    assert (first, len(rows)) == ("file", 22)
+    evaluate.main(
+        [str(tmp_path / "run"), str(photographs), "--targets", str(path), "--output", str(tmp_path / "e")]
+    )
+    assert metric in json.loads((tmp_path / "e" / "evaluation.json").read_text())["values"]
 
 
 def test_the_search_for_a_rate_draws_its_curve_and_leaves_nothing_else(photographs, tmp_path, capsys):
