@@ -1,5 +1,7 @@
 """How good a generator's translations of validation pairs are."""
 
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -9,9 +11,11 @@ from torch import Tensor, nn
 from torchvision.models import inception_v3
 from torchvision.transforms.v2.functional import normalize, resize
 
+from ignite_pipeline.command_line import say
 from ignite_pipeline.data.batch_transforms import SplitPair
 from ignite_pipeline.data.images import progress
 from ignite_pipeline.data.paired import validation_pairs
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.evaluate.figures import Figures
 from ignite_pipeline.models.weight_files import load_weights, read_state_dict
 from ignite_pipeline.predict.trained_models import TrainedModel
@@ -47,10 +51,15 @@ def evaluate_translations(
     evaluator = Engine(translate)
     attach_translation_metrics(evaluator, torch.device("cpu"))
     if inception is not None:
+        if find_spec("scipy") is None:
+            raise BadInput("--inception: the FID needs scipy: pip install scipy")
         fid = FID(_FEATURES, _Inception(inception), lambda output: (output["y_pred"], output["y"]))
         fid.attach(evaluator, "fid")
     bar = progress(pairs.pairs.split(1), total=len(pairs), description="translating")
-    with bar, model.inferring():
+    if inception is not None and len(pairs) < _FEATURES:
+        say(f"the FID of {len(pairs)} images, fewer than its {_FEATURES:,} features, is no more than a hint")
+    with bar, model.inferring(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Matrix is singular")  # which that means
         metrics = evaluator.run(bar, epoch_length=len(pairs)).metrics
     return Figures(len(pairs), {name: float(value) for name, value in metrics.items()}), shown
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 import run_cifar2
@@ -122,6 +123,22 @@ def test_evaluating_a_checkpoint_gives_the_figures_of_the_run_to_the_last_bit(pa
     last = read_metrics(tmp_path / "run")[-1]
     assert found == {name: last[f"val/{name}"] for name in ("l1", "psnr", "ssim")}
     assert (tmp_path / "out" / "evaluation.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_weights_of_inception_in_a_file_give_a_fid(undisturbed, pairs, tmp_path, capsys):
+    torch.manual_seed(0)
+    state = torchvision.models.inception_v3(weights=None, init_weights=False).state_dict()
+    torch.save(state, tmp_path / "inception.pth")
+    where = [str(undisturbed), str(pairs), "--output", str(tmp_path / "out")]
+    evaluate.main([*where, "--inception", str(tmp_path / "inception.pth")])
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())["values"]
+    assert found["fid"] == pytest.approx(0, abs=1e-3)  # random features of few images tell nothing apart
+    assert "the FID of 3 images" in capsys.readouterr().err
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(SystemExit):
+        evaluate.main([*where, "--inception", str(tmp_path / "other.pth")])
+    assert "other.pth: weights of another model than inception_v3" in capsys.readouterr().err
 
 
 def test_single_images_of_the_networks_size_are_not_resized(checkpoint, tmp_path, capsys):
