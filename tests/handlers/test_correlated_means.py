@@ -10,6 +10,7 @@ from tests.support.iteration_times import bursts, every_twentieth, heavy_tailed,
 RUNS = 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1000, 5000, 20_000])
 @pytest.mark.parametrize("process", [independent, heavy_tailed, bursts, every_twentieth, switching])
 def test_an_interval_holds_the_truth_and_is_as_narrow_as_the_process_allows(process, count):

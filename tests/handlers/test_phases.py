@@ -18,6 +18,7 @@ def phases_of(seconds):
     return times.phases()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", STEADY)
 def test_what_comes_and_goes_is_no_phase(process):
     generator = np.random.default_rng(0)

@@ -28,6 +28,7 @@ def depths(model, head):
     return {name: -int(torch.tensor(lr).log2()) for name, (lr, _) in by_name(model, groups).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", classifier_names())
 def test_rates_fall_from_the_head_to_the_first_layer_of_every_classifier(name):
     model = pretrained._sketch(name, 2)

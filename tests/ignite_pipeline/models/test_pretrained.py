@@ -40,6 +40,7 @@ def assert_loaded(model, state, name):
     assert all(torch.equal(own[entry], state[entry]) for entry in body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", classifier_names())
 def test_the_head_of_every_classifier_is_found(name):
     head = head_of(name)

@@ -15,6 +15,7 @@ FOLDER = Path(recipes.__path__[0])
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_that_is_killed_and_resumed_ends_as_if_nothing_had_happened(tmp_path, name):
     assert len((FOLDER / f"{name}.py").read_text().splitlines()) <= 60
