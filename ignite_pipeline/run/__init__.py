@@ -1,6 +1,6 @@
 """What every recipe stands on: options, a run directory, workers, handlers in their order, exit status.
 
-``from ignite_pipeline.run import Run, launch`` is all that a recipe needs; docs/own_recipe.md shows one.
+``from ignite_pipeline.run import Run, launch`` is all that a recipe needs; docs/recipe.md shows one.
 """
 
 from ignite_pipeline.run._package_check import require_our_handlers

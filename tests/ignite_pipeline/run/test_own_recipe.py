@@ -1,4 +1,4 @@
-"""The recipe of docs/own_recipe.md in the hands of a stranger, who has the wheel and what it requires."""
+"""The recipe of docs/recipe.md in the hands of a stranger, who has the wheel and what it requires."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tests.support.visdom_process import VisdomProcess
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-RECIPE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_recipe.md").read_text(), re.DOTALL)[0]
+RECIPE = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "recipe.md").read_text(), re.DOTALL)[0]
 # 32 iterations an epoch, a checkpoint after each: a signal lands inside training, and inside an epoch.
 OPTIONS = ("--samples", 128, "--batch-size", 4, "--epochs", 3, "--checkpoint-every-s", 1e-9)
 QUIET = ("--num-workers", 0, "--visdom", "off")
