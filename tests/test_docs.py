@@ -1,6 +1,6 @@
 """The manual is true: its code runs, its links lead somewhere, it is short, and it has every option.
 
-With ``UPDATE_DOCS=1`` the tables of docs/options.md are written anew.
+With ``UPDATE_DOCS=1`` the tables of docs/options.md and docs/tools.md are written anew.
 """
 
 import ast
@@ -18,7 +18,7 @@ from tests.support.option_tables import options_of, parsers, tables
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-OPTIONS = ROOT / "docs" / "options.md"
+OPTIONS = [ROOT / "docs" / "options.md", ROOT / "docs" / "tools.md"]
 BLOCK = re.compile(r"(<!-- file -->\n)?^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
@@ -97,25 +97,27 @@ def test_no_page_is_long(page):
 
 
 def test_the_tables_of_options_are_those_of_the_parsers():
-    page = OPTIONS.read_text()
-    found = tables()
-    assert set(re.findall(r"<!-- options of ([\w ]+) -->", page)) == found.keys()
+    found, shown = tables(), []
+    for path in OPTIONS:
+        page = path.read_text()
+        shown += re.findall(r"<!-- options of ([\w ]+) -->", page)
 
-    def written(match: re.Match[str]) -> str:
-        return f"<!-- options of {match[1]} -->\n\n{found[match[1]]}\n<!-- end -->"
+        def written(match: re.Match[str]) -> str:
+            return f"<!-- options of {match[1]} -->\n\n{found[match[1]]}\n<!-- end -->"
 
-    page = re.sub(r"<!-- options of ([\w ]+) -->\n.*?<!-- end -->", written, page, flags=re.DOTALL)
-    if os.environ.get("UPDATE_DOCS"):
-        OPTIONS.write_text(page)
-    assert OPTIONS.read_text() == page
+        page = re.sub(r"<!-- options of ([\w ]+) -->\n.*?<!-- end -->", written, page, flags=re.DOTALL)
+        if os.environ.get("UPDATE_DOCS"):
+            path.write_text(page)
+        assert path.read_text() == page
+    assert sorted(shown) == sorted(found)
 
 
 def test_every_script_has_its_options_in_the_tables():
     assert parsers().keys() == {path.stem for path in (ROOT / "scripts").glob("*.py")}
-    page = OPTIONS.read_text()
+    pages = "".join(path.read_text() for path in OPTIONS)
     for parser in parsers().values():
         for action in options_of(parser):
-            assert f"`{action.option_strings[-1]}" in page
+            assert f"`{action.option_strings[-1]}" in pages
 
 
 def test_make_help_names_every_target():

@@ -47,12 +47,12 @@ class TrainedModel:
     def log_answers_of(self, images: Tensor) -> Tensor:
         """Return the logarithms of the probabilities of classes, taken from the logits where there are any.
 
-        Of what is no class, the answers.
+        A program has none: what it rounds to 0 counts as the least float. Of what is no class, the answers.
         """
         if self.signature.kind != "classes":
             return self.answers_of(images)
         if self.predictor is None:
-            return self.answers_of(images).log()
+            return self.answers_of(images).clamp_min(torch.finfo(torch.float32).tiny).log()
         with torch.no_grad():
             return self.predictor.outputs(images.to(self.device)).float().log_softmax(1).cpu()
 
