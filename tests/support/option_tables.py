@@ -19,6 +19,7 @@ from ignite_pipeline.run.options import add_run_options
 from profile_data import TASKS
 
 OF_RECIPES = {"run_cifar2": run_cifar2, "run_finetune": run_finetune, "run_pix2pix": run_pix2pix}
+HEAD, RULE = "| option | default | what it does |", "|---|---|---|"
 # What --help leaves to the names.
 PLAIN = {
     "--epochs": "passes over the training images",
@@ -54,14 +55,17 @@ def tables() -> dict[str, str]:
     add_run_options(of_every_run)
     shared = {action.option_strings[-1]: action for action in options_of(of_every_run)}
     found = {"every run": table(shared.values())}
+    scripts_of: dict[str, list[str]] = {}
     for name, parser in parsers().items():
-        own = [action for action in options_of(parser) if action.option_strings[-1] not in shared]
         if name in OF_RECIPES:
+            own = [action for action in options_of(parser) if action.option_strings[-1] not in shared]
             found[name] = table(own) + other_defaults(options_of(parser), shared)
         else:
-            found[name] = table(
-                action for action in options_of(parser) if "--config" not in action.option_strings
-            )
+            for action in options_of(parser):
+                if action.dest != argparse.SUPPRESS:  # --config, which every script has
+                    scripts_of.setdefault(row(action), []).append(f"`{name}.py`")
+    rows = [f"| {', '.join(scripts)} {line}" for line, scripts in scripts_of.items()]
+    found["the other scripts"] = "\n".join(["| script " + HEAD, "|---" + RULE, *rows]) + "\n"
     return found
 
 
@@ -79,8 +83,7 @@ def other_defaults(actions: Iterable[argparse.Action], shared: dict[str, argpars
 
 
 def table(actions: Iterable[argparse.Action]) -> str:
-    lines = ["| option | default | what it does |", "|---|---|---|"]
-    return "\n".join(lines + [row(action) for action in actions]) + "\n"
+    return "\n".join([HEAD, RULE, *map(row, actions)]) + "\n"
 
 
 def row(action: argparse.Action) -> str:
@@ -94,7 +97,12 @@ def value_of(action: argparse.Action) -> str:
         return ""
     if action.choices is not None:
         return f" {'/'.join(map(str, action.choices))}"
-    metavar = str(action.metavar or "N").replace("%%", "%").strip("{}").replace(",", "/")
+    metavar = (
+        str(action.metavar or ("N" if action.type else action.dest.upper()))
+        .replace("%%", "%")
+        .strip("{}")
+        .replace(",", "/")
+    )
     return f" {metavar}{' ...' if action.nargs == '+' else ''}"
 
 
@@ -112,6 +120,6 @@ def default_of(action: argparse.Action) -> str:
         return stated[1]
     if action.required:
         return "required"
-    if action.default in (None, False, argparse.SUPPRESS):
+    if action.default in (None, False, [], argparse.SUPPRESS):
         return "off" if action.nargs == 0 else "–"
     return str(action.default)
