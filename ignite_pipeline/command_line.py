@@ -16,11 +16,12 @@ from ignite_pipeline.standard_streams import guard_standard_streams
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake in one line, and reads options from ``--config FILE``, too.
 
-    Those on the command line count before those in the file.
+    Those on the command line count before those in the file. Options are written out: ``--data`` is not
+    ``--data-root``.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+        super().__init__(*args, **{"allow_abbrev": False, **options})
         self.add_argument(
             "--config",
             metavar="FILE",

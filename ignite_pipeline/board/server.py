@@ -64,7 +64,7 @@ def front_end() -> Path:
         directory = cache_directory() / f"visdom-{version('visdom')}"
     except PackageNotFoundError:
         raise BadInput(
-            "a board needs the package visdom, the extra [visdom]: the README says how to install it"
+            "a board needs the package visdom, the extra [visdom]: docs/board.md says how to install it"
         ) from None
     if not _is_complete(directory):
         print(f"Fetching Visdom's front end, once, into {directory}", file=sys.stderr, flush=True)

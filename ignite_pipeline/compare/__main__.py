@@ -35,7 +35,7 @@ def parser() -> Parser:
     parser.add_argument("--a", nargs="+", metavar="DIR", default=[], help="the runs of A, instead")
     parser.add_argument("--b", nargs="+", metavar="DIR", default=[], help="the runs of B, instead")
     parser.add_argument(
-        "--max-slower", type=share, metavar="5%%", help="end with status 3 if B is slower by more"
+        "--max-slower", type=share, metavar="5%", help="end with status 3 if B is slower by more"
     )
     parser.add_argument(
         "--max-worse",

@@ -215,7 +215,7 @@ MISTAKES = {
     "--samples 3": "--samples must be even, for two classes of one size, got 3",
     "--resume undisturbed --noise 0.1": "--noise 0.1 contradicts the run in undisturbed, which has 0.5",
     "--visdom serve": (
-        "a board needs the package visdom, the extra [visdom]: the README says how to install it"
+        "a board needs the package visdom, the extra [visdom]: docs/board.md says how to install it"
     ),
 }
 
