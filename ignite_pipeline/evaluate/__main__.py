@@ -73,8 +73,8 @@ def evaluate_generator(model: TrainedModel, root: Path, output: Path, options: a
     """Measure translations; write ``evaluation.json`` and ``evaluation.png``."""
     figures, shown = evaluate_translations(model, root, inception=options.inception)
     make_folder(output, option="--output")
-    title = f"{model.source}: source, translation, target"
-    write_sheet(shown, [], output / "evaluation.png", option="--output", title=title, columns=3)
+    captions, path = ["source", "translation", "target"], output / "evaluation.png"
+    write_sheet(shown, captions, path, option="--output", title=model.title, columns=3)
     write_json(figures, model, root, output, unreadable=0)
     return figures
 
@@ -97,7 +97,7 @@ def evaluate_images(
     make_folder(output, option="--output")
     if model.signature.kind == "classes":
         worst = [read(model, data, places[wrong.place]) for wrong in figures.worst]
-        title = f"{model.source}: accuracy {figures.values['accuracy']:.4f} on {figures.images:,} images"
+        title = f"{model.title}: accuracy {figures.values['accuracy']:.4f} on {figures.images:,} images"
         draw_it = partial(draw, figures, model.signature.outputs, worst, title=title)
         write_output(output / "evaluation.png", draw_it, option="--output")
     write_json(figures, model, root, output, unreadable=unreadable)

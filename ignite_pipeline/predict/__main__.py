@@ -123,7 +123,7 @@ def draw(model: TrainedModel, shown: Sequence[tuple[Tensor, Answer]], path: Path
         f"{said.best}{'' if said.probability is None else f' {said.probability:.0%}'}" for _, said in shown
     ]
     images = [image for image, _ in shown]
-    write_sheet(images, captions, path, option="--output", title=str(model.source))
+    write_sheet(images, captions, path, option="--output", title=model.title)
 
 
 if __name__ == "__main__":

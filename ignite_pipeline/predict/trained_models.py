@@ -39,6 +39,11 @@ class TrainedModel:
     predictor: Predictor | None = None
     config: Mapping[str, Any] | None = None
 
+    @property
+    def title(self) -> str:
+        """The end of the file's path: run, folder and name, for a picture."""
+        return "/".join(self.source.parts[-3:])
+
     def answers_of(self, images: Tensor) -> Tensor:
         """Return the answers for uint8 images ``(B, 3, S, S)``, on the CPU."""
         with torch.no_grad():

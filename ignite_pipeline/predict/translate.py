@@ -118,8 +118,8 @@ def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argpa
         print(f"{resized} were resized to {side}x{side}, the network's size", file=sys.stderr)
     if options.sheet is not None and sheet:
         captions = ["source", "translation"] * (COLUMNS // 2)
-        path, title = Path(options.sheet), str(model.source)
-        write_sheet(sheet, captions[: len(sheet)], path, option="--sheet", title=title)
+        path = Path(options.sheet)
+        write_sheet(sheet, captions[: len(sheet)], path, option="--sheet", title=model.title)
     return unreadable
 
 
