@@ -123,5 +123,7 @@ def test_every_script_has_its_options_in_the_tables():
 def test_make_help_names_every_target():
     makefile = (ROOT / "Makefile").read_text()
     (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
-    shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
     assert sorted(line.split()[0] for line in shown.splitlines()) == sorted(targets.split())
