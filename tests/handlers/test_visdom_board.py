@@ -30,7 +30,7 @@ def server(tmp_path):
     server.kill()
 
 
-def train(url, *, on_epoch=None, epochs=EPOCHS, board=True, **options):
+def train(url, *, on_epoch=None, epochs=EPOCHS, board=True, deadline_s=60.0, **options):
     """Train a line for a few epochs beside a board; return the digest of the model."""
     torch.manual_seed(0)
     model = nn.Linear(4, 1)
@@ -55,6 +55,9 @@ def train(url, *, on_epoch=None, epochs=EPOCHS, board=True, **options):
                 url, environment="a-run", every_iters=2, period_s=0.05, texts=texts, **options
             )
             stack.enter_context(board.attach(trainer))
+            stack.callback(
+                board.close, deadline_s
+            )  # a busy machine may need more than the usual three seconds
         if on_epoch is not None:
             trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: on_epoch(engine.state.epoch))
         trainer.run(torch.randn(4, 8, 4), max_epochs=epochs)
@@ -161,6 +164,7 @@ def test_a_resumed_run_goes_on_with_its_curves(server, tmp_path):
         trainer.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append(trainer.state.iteration))
         with record, board.attach(trainer):
             trainer.run(range(4))
+            board.close(60.0)
         return seen
 
     server.start()
@@ -181,7 +185,7 @@ def test_a_server_that_fails_changes_nothing_in_the_training(fault, caplog):
             status, delay_s = {"status 500": (500, 0), "not Visdom": (200, 0), "slow": (200, 5)}[fault]
             url = stack.enter_context(answering_server(status, delay_s=delay_s))
         with caplog.at_level(logging.WARNING):
-            digest = train(url, on_epoch=lambda epoch: time.sleep(0.1))
+            digest = train(url, on_epoch=lambda epoch: time.sleep(0.1), deadline_s=3.0)
         said = [record.message for record in caplog.records]
     assert digest == train(url, board=False)
     words = {
