@@ -255,10 +255,9 @@ class Compute:
             self.scaler.update()
         elif optimizer.defaults.get("fused"):
             # What GradScaler does: a fused kernel reads the flag on the device and keeps the weights.
-            # The stubs of torch do not know the attribute.
-            optimizer.found_inf = self._bad.float()  # type: ignore[attr-defined]
+            optimizer.found_inf = self._bad.float()  # type: ignore[attr-defined]  # torch's stubs lack it
             optimizer.step()
-            del optimizer.found_inf  # type: ignore[attr-defined]
+            del optimizer.found_inf  # type: ignore[attr-defined]  # torch's stubs lack it
         elif not self._bad:
             optimizer.step()
 

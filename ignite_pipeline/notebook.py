@@ -44,4 +44,4 @@ def show_picture(path: Path) -> None:
     if in_notebook() and path.is_file():
         from IPython.display import Image, display
 
-        display(Image(filename=str(path)))  # type: ignore[no-untyped-call]
+        display(Image(filename=str(path)))  # type: ignore[no-untyped-call]  # IPython has no types

@@ -73,7 +73,7 @@ def _end_where_a_batch_is_lost(note: Callable[[str], object]) -> None:
         finally:
             os._exit(1)
 
-    queues.Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]
+    queues.Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]  # see above
 
 
 @cache

@@ -5,7 +5,7 @@
 
 from ignite_pipeline.run._package_check import require_our_handlers
 
-# First: what follows imports handlers, and would fail in words that do not help.
+# First: what follows imports handlers, and would fail in words that do not help (hence E402 below).
 require_our_handlers()
 
 from ignite_pipeline.command_line import Parser, number  # noqa: E402
