@@ -9,10 +9,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from ignite.distributed import utils as idist_utils
 from ignite.distributed.comp_models.base import _SerialModel
-from ignite.engine import Engine, State
+from ignite.engine import Engine, Events, State
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_EVERY_N: Any = Events.ITERATION_COMPLETED(every=2).filter
 
 
 def _entries(engine: Engine, event: Enum) -> list[Any]:
@@ -158,6 +160,28 @@ def unfiltered(handler: Any) -> Any:
     while isinstance(handler, FunctionType) and hasattr(handler, "_parent"):
         handler = handler.__wrapped__  # type: ignore[attr-defined]  # functools.wraps sets it
     return handler
+
+
+def filter_of(handler: Any) -> Any:
+    """Return the filter that a handler was attached with, None if there is none."""
+    return None if unfiltered(handler) is handler else _held_by(handler, "event_filter")
+
+
+def period_of(event_filter: Any) -> int:
+    """Return N of the filter of ``Events.X(every=N)``; 1 for any other, which may be true at any time.
+
+    >>> period_of(Events.ITERATION_COMPLETED(every=50).filter), period_of(Events.STARTED(once=2).filter)
+    (50, 1)
+    """
+    if event_filter is None or getattr(event_filter, "__code__", None) is not _EVERY_N.__code__:
+        return 1
+    return int(_held_by(event_filter, "every"))
+
+
+def _held_by(function: Any, name: str) -> Any:
+    """Return what a function has closed over by that name."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    return function.__closure__[names.index(name)].cell_contents if name in names else None
 
 
 def owner_of(handler: Any) -> Any:

@@ -42,7 +42,7 @@ class ChargedSeconds:
     def loop_since_last(self) -> tuple[float, ...] | None:
         """Return the seconds in each of ``LOOP_PARTS`` since the last call, then those outside of them.
 
-        None is returned by the first call after a start. Each iteration calls it: so it is written out.
+        None is returned by the first call after a start.
         """
         sums, before = self.seconds, self._before
         self._before = now = (

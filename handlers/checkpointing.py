@@ -21,6 +21,7 @@ from handlers.checkpoint_files import (
     tidy,
 )
 from handlers.errors import NotSaved, UnusableRun
+from handlers.every_seconds import EverySeconds
 from handlers.files import make_folders, write_whole
 from handlers.restoring import put_back
 from handlers.states import (
@@ -89,14 +90,14 @@ class Checkpoints:
         agreement: Agreement | None = None,
         writes: bool = True,
         verify: Callable[[Mapping[str, Stateful]], object] = lambda objects: None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}")
         if every_s is not None and every_s <= 0:
             raise ValueError(f"every_s must be positive or None, got {every_s}")
         self.directory, self.objects, self._named = Path(directory), dict(objects), set(objects)
-        self.every_s, self.keep, self.score, self.maximize, self.clock = every_s, keep, score, maximize, clock
+        self.keep, self.score, self.maximize = keep, score, maximize
         self.config, self.timer, self.background, self.before = dict(config or {}), timer, background, before
         self.agreement, self.writes, self.verify = agreement, writes, verify
         self.failure: str | None = None
@@ -107,13 +108,17 @@ class Checkpoints:
         self._pool = ThreadPoolExecutor(1, "checkpoint")
         self._written: Future[None] | None = None
         self._conclude_last: Callable[[], None] | None = None
-        self._last_save_s = clock()
+        self._wait = None if every_s is None else EverySeconds(every_s, clock=clock)
 
     def attach(self, engine: Engine) -> "Checkpoints":
         """Register on the engine's events and return self."""
         engine.add_event_handler(Events.STARTED, self.start)
-        if self.every_s is not None:
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self.save_if_due)
+        if self._wait is not None:
+            alone = self.agreement is None  # else another process may ask for it at any time
+            when = (
+                Events.ITERATION_COMPLETED(event_filter=self._wait) if alone else Events.ITERATION_COMPLETED
+            )
+            engine.add_event_handler(when, self.save_if_due)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_scored)
         engine.add_event_handler(Events.TERMINATE, self.save)
         engine.add_event_handler(Events.COMPLETED, self.finish)
@@ -140,7 +145,7 @@ class Checkpoints:
         if self.agreement is not None and self.agreement.is_agreed("save"):
             self._save_inside_an_epoch(engine)
             return
-        if self.every_s is None or self.clock() - self._last_save_s < self.every_s:
+        if self._wait is None or not self._wait.is_over():
             return
         if self._written is not None and not self._written.done():
             return
@@ -221,7 +226,8 @@ class Checkpoints:
                     conclude(partial(self._write, path, content))
             except Exception as error:  # whatever a state or a copy of it stumbles over
                 self._fail(path, error)
-        self._last_save_s = self.clock()
+        if self._wait is not None:
+            self._wait.restart()
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         # Whoever is found and not named may have reasons for a NaN, such as a place that is not yet filled.

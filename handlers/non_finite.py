@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from handlers.files import positioned_record
 from handlers.line_file import LineFile
-from handlers.training_metrics import numbers_in, scalars
+from handlers.step_outputs import Numbers, StepOutputs, outputs_of
+from handlers.training_metrics import scalars
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class StopOnNonFinite:
     FloatingPointError: loss is nan at iteration 2; a lower learning rate or clipping may help
     """
 
+    untimed = ("note_lr",)
+
     def __init__(
         self,
         names: Sequence[str] | None = None,
@@ -54,50 +57,57 @@ class StopOnNonFinite:
         self.names, self.every_iters, self.allowed_in_a_row = names, every_iters, allowed_in_a_row
         self.samples_of, self.optimizer = samples_of, optimizer
         self._lines = None if path is None else LineFile(path, as_record=positioned_record)
-        self._lr: float | None = None
-        self._on_device: list[tuple[int, float | None, Any]] = []
-        self._fetched: list[tuple[int, float | None, dict[str, float]]] = []
-        self._in_a_row = 0
-        self._collected_until: int | None = None
+        self._outputs: StepOutputs | None = None
+        self._lrs: list[float] = []  # of the steps that are not read yet, and of the next
+        self._unchecked: list[tuple[int, float | None, dict[str, float]]] = []
+        self._last = self._in_a_row = 0
 
     def attach(self, engine: Engine) -> "StopOnNonFinite":
         """Register on the engine's events and return self."""
+        self._outputs = outputs_of(engine, self)
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        if self.optimizer is not None:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.note_lr)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.check)
         engine.add_event_handler(Events.EPOCH_COMPLETED | Events.TERMINATE, self.check)
         return self
 
     def start(self, engine: Engine) -> None:
-        """Forget a run that this one does not go on with; drop lines that are about to come again."""
-        self._note_lr()
-        if self._collected_until not in (None, engine.state.iteration):
-            self._on_device, self._fetched, self._in_a_row = [], [], 0
+        """Note the rate of the first step; drop lines that are about to come again."""
+        self._lrs.clear()
+        if self.optimizer is not None:
+            self.note_lr()
         if self._lines is not None:
             self._lines.keep_until(engine.state.iteration)
 
-    def collect(self, engine: Engine) -> None:
-        """Keep this iteration's losses, on the device; look at them if the window is full."""
-        state = engine.state
-        self._on_device.append((state.iteration, self._lr, state.output))
-        self._collected_until = state.iteration
-        self._note_lr()
-        if state.iteration % self.every_iters == 0:
-            self.check(engine)
-
-    def _note_lr(self) -> None:
+    def note_lr(self) -> None:
         """Note the learning rate of the step to come."""
-        if self.optimizer is not None:
-            self._lr = self.optimizer.param_groups[0]["lr"]
+        self._lrs.append(self.optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]  # attached with one
+
+    def read(self, numbers: Numbers) -> None:
+        """Keep the losses of some steps that are not finite."""
+        count = numbers.count
+        lrs, self._lrs = [*[None] * (count - len(self._lrs)), *self._lrs[:count]], self._lrs[count:]
+        columns = [values for name, values in numbers.columns().items() if self._is_loss(name)]
+        if all(all(map(math.isfinite, values)) for values in columns):
+            return
+        for place, (lr, row) in enumerate(zip(lrs, numbers.rows(), strict=True)):
+            losses = {name: value for name, value in row.items() if self._is_loss(name)}
+            if not all(map(math.isfinite, losses.values())):
+                self._unchecked.append((numbers.first_iteration + place, lr, losses))
+
+    def forget(self) -> None:
+        """Forget a run that this one does not go on with."""
+        self._unchecked, self._last, self._in_a_row = [], 0, 0
 
     def check(self, engine: Engine) -> None:
-        """Raise if one of the losses kept is not finite, and was one too many."""
-        self._fetch()
-        fetched, self._fetched = self._fetched, []
-        for iteration, lr, losses in fetched:
-            if all(map(math.isfinite, losses.values())):
-                self._in_a_row = 0
-                continue
-            self._in_a_row += 1
+        """Raise if one of the losses is not finite, and was one too many."""
+        if self._outputs is not None:
+            self._outputs.bring()
+        unchecked, self._unchecked = self._unchecked, []
+        for iteration, lr, losses in unchecked:
+            self._in_a_row = self._in_a_row + 1 if iteration == self._last + 1 else 1
+            self._last = iteration
             self._record(engine, iteration, losses, lr)
             if self._in_a_row > self.allowed_in_a_row:
                 bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
@@ -106,24 +116,24 @@ class StopOnNonFinite:
                     f"{name} is {value} at iteration {iteration}; a lower learning rate or clipping may help"
                 )
 
-    def _fetch(self) -> None:
-        kept, self._on_device = self._on_device, []
-        rows = numbers_in([output for _, _, output in kept], self._is_loss)
-        for (iteration, lr, _), row in zip(kept, rows, strict=True):
-            self._fetched.append((iteration, lr, row))
-
     def _is_loss(self, name: str) -> bool:
         return str(name).startswith("loss") if self.names is None else name in self.names
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been kept and not yet looked at, for a checkpoint."""
-        self._fetch()
-        return {"fetched": list(self._fetched), "in_a_row": self._in_a_row}
+        if self._outputs is not None:
+            self._outputs.bring()
+        return {"unchecked": list(self._unchecked), "last": self._last, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was taken."""
-        self._on_device, self._fetched, self._collected_until = [], list(state["fetched"]), None
-        self._in_a_row = state["in_a_row"]
+        if self._outputs is not None:
+            self._outputs.restart()
+        self._unchecked, self._last, self._in_a_row = (
+            list(state["unchecked"]),
+            state["last"],
+            state["in_a_row"],
+        )
 
     def _record(self, engine: Engine, iteration: int, losses: dict[str, float], lr: float | None) -> None:
         epoch_length = engine.state.epoch_length or 1

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from handlers.every_seconds import EverySeconds
 from handlers.timing import FetchComputeTimer
 
 
@@ -32,28 +33,29 @@ class ProgressLine:
         every_s: float = 30.0,
         stream: TextIO | None = None,
         redraws: bool | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.metrics, self.timer, self.batch_size, self.label = metrics, timer, batch_size, label
         self.stream = sys.stderr if stream is None else stream
         self.clock = clock
         self._redraws = self.stream.isatty() if redraws is None else redraws
-        self._redraw_s = (0.1 if self.stream.isatty() else 1.0) if self._redraws else every_s
-        self._last_s = self._start_s = 0.0
+        redraw_s = 0.1 if self.stream.isatty() else 1.0
+        self._wait = EverySeconds(redraw_s if self._redraws else every_s, clock=clock)
+        self._start_s = self._shown_s = 0.0
         self._start_iteration = 0
         self._bar: tqdm[Any] | None = None
 
     def attach(self, engine: Engine) -> "ProgressLine":
         """Register on the engine's events and return self."""
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.show_if_due)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=self._wait), self.show)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.show)
         engine.add_event_handler(Events.COMPLETED, self.close)
         return self
 
     def start(self, engine: Engine) -> None:
         """Begin the line at the iteration from which the run goes on."""
-        self._last_s = self._start_s = self.clock()
+        self._start_s = self._shown_s = self._wait.restart()
         self._start_iteration = engine.state.iteration
         if self._redraws:
             self._bar = tqdm(
@@ -64,14 +66,9 @@ class ProgressLine:
                 bar_format="{desc} {percentage:3.0f}%|{bar:10}| {elapsed}<{remaining}{postfix}",
             )
 
-    def show_if_due(self, engine: Engine) -> None:
-        """Show the line, if it was not lately."""
-        if self.clock() - self._last_s >= self._redraw_s:
-            self.show(engine)
-
     def show(self, engine: Engine) -> None:
         """Show where the run is."""
-        self._last_s = self.clock()
+        self._shown_s = self._wait.restart()
         words = " · ".join(self._words(engine))
         if self._bar is None:
             print(f"{self._position(engine)} · {words} · {self._to_go(engine)}", file=self.stream, flush=True)
@@ -105,7 +102,7 @@ class ProgressLine:
     def _to_go(self, engine: Engine) -> str:
         done = engine.state.iteration - self._start_iteration
         left = _total(engine) - engine.state.iteration
-        return f"{tqdm.format_interval((self._last_s - self._start_s) * left / max(done, 1))} to go"
+        return f"{tqdm.format_interval((self._shown_s - self._start_s) * left / max(done, 1))} to go"
 
 
 def _total(engine: Engine) -> int:

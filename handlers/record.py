@@ -115,7 +115,7 @@ class RunRecord:
         if not self.writes:
             return self
         engine.add_event_handler(Events.STARTED, self.drop_later_lines)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write_iteration_if_due)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.write_iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write_epoch)
         return self
 
@@ -125,10 +125,8 @@ class RunRecord:
         # What an earlier part of the run came to is not what the whole will.
         self._try(partial((self.directory / "summary.json").unlink, missing_ok=True))
 
-    def write_iteration_if_due(self, engine: Engine) -> None:
-        """Append the training metrics every ``every_iters`` iterations."""
-        if engine.state.iteration % self.every_iters:
-            return
+    def write_iteration(self, engine: Engine) -> None:
+        """Append the training metrics."""
         metrics = engine.state.metrics.items()
         self._append(
             "iteration", engine, {name: value for name, value in metrics if name.startswith("train/")}

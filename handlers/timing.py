@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from operator import itemgetter
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -20,6 +21,8 @@ from handlers.timing_statistics import IterationTimes
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_sums_of_loop = itemgetter(*LOOP_PARTS)
 
 
 class FetchComputeTimer:
@@ -171,6 +174,8 @@ class FetchComputeTimer:
             self.culprits.begin(engine, iteration=self.iterations, make_event=self.make_event)
         self._inside = "handlers"
         self._outside.clear()
+        # The first iteration is left out: its batch was another part's, and its step finds nothing warm.
+        self.times.begin()
         self.charged.start()
 
     def _start_epoch(self, engine: Engine) -> None:
@@ -217,9 +222,8 @@ class FetchComputeTimer:
             self._read_device(self._device)
 
     def _end_iteration(self) -> None:
-        # The first iteration is left out: its batch was another part's, and its step finds nothing warm.
-        if self._device is None and (times := self.charged.loop_since_last()) is not None:
-            self.times.add(times[:-1])
+        if self._device is None:
+            self.times.end(_sums_of_loop(self.charged.seconds))
 
     def _read_device(self, device: DeviceTimeline) -> None:
         for idle_s, busy_s, host in device.passed():

@@ -1,6 +1,7 @@
 """What the times of many iterations say, in memory that does not grow with their number."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class IterationTimes:
     def __init__(self, parts: Sequence[str]) -> None:
         self.parts = tuple(parts)
         self._new: list[tuple[float, ...]] = []
+        self._ends: list[tuple[float, ...]] = []
         self._count = 0
         self._totals = np.zeros(len(parts))
         self._blocks = BlockSums(len(parts))
@@ -42,11 +44,27 @@ class IterationTimes:
         if len(self._new) == _CHUNK:
             self._digest()
 
+    def begin(self) -> None:
+        """Take the next `end` for that of an iteration which does not count."""
+        self._digest()
+        self._ends.clear()
+
+    def end(self, sums: tuple[float, ...]) -> None:
+        """Add an iteration by the sums of the parts' seconds at its end; it began at the last one's."""
+        self._ends.append(sums)
+        if len(self._ends) > _CHUNK:
+            self._digest()
+
     def _digest(self) -> None:
-        if not self._new:
-            return
-        rows = np.array(self._new)
-        self._new.clear()
+        if self._new:
+            self._take(np.array(self._new))
+            self._new.clear()
+        if len(self._ends) > 1:
+            sums = np.fromiter(chain.from_iterable(self._ends), dtype=float).reshape(len(self._ends), -1)
+            self._take(np.diff(sums, axis=0))
+            del self._ends[:-1]
+
+    def _take(self, rows: Rows) -> None:
         self._count += len(rows)
         self._totals += rows.sum(0)
         self._blocks.add(rows)
@@ -57,7 +75,7 @@ class IterationTimes:
     @property
     def count(self) -> int:
         """The number of iterations."""
-        return self._count + len(self._new)
+        return self._count + len(self._new) + max(0, len(self._ends) - 1)
 
     def _phases(self) -> list[Phase]:
         self._digest()
@@ -146,6 +164,7 @@ class IterationTimes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what a checkpoint holds."""
         self._new.clear()
+        self._ends.clear()
         self._count, self._looked_at = state["count"], (0, [])
         self._totals = np.array(state["totals"])
         self._blocks.load_state_dict(state["blocks"])

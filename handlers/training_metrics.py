@@ -1,16 +1,17 @@
 """What a training step reports, brought to the host once in many iterations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import reduce
 from operator import add
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
+
+from handlers.step_outputs import Numbers, StepOutputs, is_number, outputs_of
 
 _LONGEST = 1000
 
@@ -22,6 +23,7 @@ class StepMeans:
     the device for ``every_iters`` iterations and come over together; the means of these are published then,
     and the means of the whole epoch at its end.
 
+    >>> import torch
     >>> trainer = Engine(lambda engine, batch: {"loss": torch.tensor(float(batch))})
     >>> _ = StepMeans(every_iters=2).attach(trainer)
     >>> trainer.run([1, 2, 6]).metrics
@@ -32,45 +34,45 @@ class StepMeans:
         if every_iters < 1:
             raise ValueError(f"every_iters must be at least 1, got {every_iters}")
         self.every_iters = every_iters
-        self._on_device: list[Any] = []
+        self._outputs: StepOutputs | None = None
         self._window: dict[str, list[float]] = {}
         self._epoch: dict[str, float] = {}
         self._epoch_counts: dict[str, int] = {}
-        self._collected_until: int | None = None
 
     def attach(self, engine: Engine) -> "StepMeans":
         """Register on the engine's events and return self."""
-        engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        self._outputs = outputs_of(engine, self)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.publish_window)
         engine.add_event_handler(Events.EPOCH_COMPLETED | Events.TERMINATE, self.publish_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.start_epoch)
         return self
 
-    def start(self, engine: Engine) -> None:
-        """Forget what was collected, unless the engine goes on after it."""
-        if self._collected_until not in (None, engine.state.iteration):
-            self._on_device.clear()
-            self._window, self._epoch, self._epoch_counts = {}, {}, {}
+    def read(self, numbers: Numbers) -> None:
+        """Add what some steps have returned."""
+        for name, values in numbers.columns().items():
+            self._window.setdefault(name, []).extend(values)
+            # Added up one by one, in order: the same bits wherever a checkpoint cuts the window.
+            self._epoch[name] = reduce(add, values, self._epoch.get(name, 0.0))
+            self._epoch_counts[name] = self._epoch_counts.get(name, 0) + len(values)
 
-    def collect(self, engine: Engine) -> None:
-        """Keep this iteration's outputs, on the device; publish if the window is full."""
-        state = engine.state
-        self._on_device.append(state.output)
-        self._collected_until = state.iteration
-        # Here and in other handlers: a filter, ITERATION_COMPLETED(every=...), costs four times as much.
-        if state.iteration % self.every_iters == 0:
-            self.publish_window(engine)
+    def forget(self) -> None:
+        """Forget what was added."""
+        self._window, self._epoch, self._epoch_counts = {}, {}, {}
+
+    def _bring(self) -> None:
+        if self._outputs is not None:
+            self._outputs.bring()
 
     def publish_window(self, engine: Engine) -> None:
         """Publish the means since the last window."""
-        self._fetch()
+        self._bring()
         for name, values in self._window.items():
             engine.state.metrics[f"train/{name}"] = sum(values) / len(values)
         self._window = {}
 
     def publish_epoch(self, engine: Engine) -> None:
         """Publish the means since the epoch began."""
-        self._fetch()
+        self._bring()
         for name, total in self._epoch.items():
             engine.state.metrics[f"train/{name}"] = total / self._epoch_counts[name]
 
@@ -78,24 +80,16 @@ class StepMeans:
         """Forget the epoch that ended."""
         self._epoch, self._epoch_counts = {}, {}
 
-    def _fetch(self) -> None:
-        for name, values in columns_in(self._on_device).items():
-            self._window.setdefault(name, []).extend(values)
-            # Added up one by one, in order: the same bits wherever a checkpoint cuts the window.
-            self._epoch[name] = reduce(add, values, self._epoch.get(name, 0.0))
-            self._epoch_counts[name] = self._epoch_counts.get(name, 0) + len(values)
-        self._on_device.clear()
-
     def state_dict(self) -> dict[str, Any]:
         """Return what has been collected and not yet published, for a checkpoint."""
-        self._fetch()
+        self._bring()
         window = {name: list(values) for name, values in self._window.items()}
         return {"window": window, "epoch": dict(self._epoch), "epoch_counts": dict(self._epoch_counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was taken."""
-        self._on_device.clear()
-        self._collected_until = None
+        if self._outputs is not None:
+            self._outputs.restart()
         self._window = {name: list(values) for name, values in state["window"].items()}
         self._epoch = dict(state["epoch"])
         self._epoch_counts = dict(state["epoch_counts"])
@@ -104,6 +98,7 @@ class StepMeans:
 class LearningRate:
     """Publish the learning rate of an optimizer's first group as ``train/lr``.
 
+    >>> import torch
     >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     >>> trainer = Engine(lambda engine, batch: None)
     >>> _ = LearningRate(optimizer, every_iters=1).attach(trainer)
@@ -116,14 +111,9 @@ class LearningRate:
 
     def attach(self, engine: Engine) -> "LearningRate":
         """Register on the engine's events and return self."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.publish_if_due)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.publish)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
         return self
-
-    def publish_if_due(self, engine: Engine) -> None:
-        """Publish every ``every_iters`` iterations."""
-        if engine.state.iteration % self.every_iters == 0:
-            self.publish(engine)
 
     def publish(self, engine: Engine) -> None:
         """Publish the rate that the next step will use."""
@@ -135,6 +125,7 @@ class ModelNorms:
 
     They stay on the device as tensors ``()`` until somebody shows them.
 
+    >>> import torch
     >>> model = torch.nn.Linear(2, 1)
     >>> trainer = Engine(lambda engine, batch: model(torch.ones(2)).sum().backward())
     >>> _ = ModelNorms(model, every_iters=1).attach(trainer)
@@ -149,14 +140,9 @@ class ModelNorms:
 
     def attach(self, engine: Engine) -> "ModelNorms":
         """Register on the engine's events and return self."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.publish_if_due)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.publish)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.publish)
         return self
-
-    def publish_if_due(self, engine: Engine) -> None:
-        """Publish every ``every_iters`` iterations."""
-        if engine.state.iteration % self.every_iters == 0:
-            self.publish(engine)
 
     def publish(self, engine: Engine) -> None:
         """Publish the norms as they are."""
@@ -166,77 +152,16 @@ class ModelNorms:
         engine.state.metrics["train/grad_norm"] = get_total_norm(gradients)
 
 
-def numbers_in(
-    outputs: Sequence[Any], wanted: Callable[[str], bool] = lambda name: True
-) -> list[dict[str, float]]:
-    """Return the single numbers of ``wanted`` names in steps' outputs, brought to the host in one transfer.
-
-    An output is a mapping, or a number alone, which is called ``loss``; whatever else it has is left out.
-
-    >>> numbers_in([{"loss": torch.tensor(0.5), "y_pred": torch.zeros(2)}, 0.25, None])
-    [{'loss': 0.5}, {'loss': 0.25}, {}]
-    """
-    columns = _columns_of_alike(outputs, wanted)
-    if columns is not None:
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    rows = [
-        {name: value for name, value in _named(output).items() if wanted(name) and _is_number(value)}
-        for output in outputs
-    ]
-    tensors = [value for row in rows for value in row.values() if isinstance(value, Tensor)]
-    if len({tensor.dtype for tensor in tensors}) > 1 or any(tensor.ndim for tensor in tensors):
-        tensors = [tensor.reshape(()).float() for tensor in tensors]
-    values = iter(torch.stack(tensors).tolist() if tensors else ())
-    return [
-        {name: next(values) if isinstance(value, Tensor) else float(value) for name, value in row.items()}
-        for row in rows
-    ]
-
-
-def columns_in(outputs: Sequence[Any]) -> dict[str, list[float]]:
-    """Return the same numbers as `numbers_in`, by name."""
-    columns = _columns_of_alike(outputs, lambda name: True)
-    if columns is None:
-        columns = {}
-        for row in numbers_in(outputs):
-            for name, value in row.items():
-                columns.setdefault(name, []).append(value)
-    return columns
-
-
-def _columns_of_alike(outputs: Sequence[Any], wanted: Callable[[str], bool]) -> dict[str, list[float]] | None:
-    """Return the numbers of dicts of the same tensors ``()``, three times as fast; None for all others."""
-    if not outputs or type(outputs[0]) is not dict:
-        return None
-    names = [name for name in outputs[0] if wanted(name)]
-    if not names:
-        return None
-    try:
-        on_device = torch.stack([output[name] for name in names for output in outputs])
-    except (KeyError, TypeError, RuntimeError):
-        return None
-    if on_device.ndim != 1 or any(len(output) != len(outputs[0]) for output in outputs):
-        return None
-    return dict(zip(names, on_device.view(len(names), -1).tolist(), strict=True))
-
-
-def _named(output: Any) -> Mapping[str, Any]:
-    return output if isinstance(output, Mapping) else {"loss": output}
-
-
-def _is_number(value: Any) -> bool:
-    return value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, int | float | np.number)
-
-
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics that are numbers, and those of vectors by their place; all others are left out.
 
+    >>> import torch
     >>> scalars({"loss": torch.tensor(0.5), "recall": [0.25, 1.0], "confusion": torch.eye(2), "note": "x"})
     {'loss': 0.5, 'recall/0': 0.25, 'recall/1': 1.0}
     """
     numbers: dict[str, float] = {}
     for name, value in metrics.items():
-        if _is_number(value):
+        if is_number(value):
             numbers[name] = float(value)
         elif (vector := vector_in(value)) is not None:
             numbers.update((f"{name}/{place}", number) for place, number in enumerate(vector))
@@ -249,6 +174,6 @@ def vector_in(value: Any) -> list[float] | None:
         value = value.detach().cpu().tolist() if value.ndim == 1 else None
     elif isinstance(value, np.ndarray):
         value = value.tolist()
-    if isinstance(value, list | tuple) and 1 < len(value) <= _LONGEST and all(map(_is_number, value)):
+    if isinstance(value, list | tuple) and 1 < len(value) <= _LONGEST and all(map(is_number, value)):
         return [float(number) for number in value]
     return None

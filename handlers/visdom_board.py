@@ -90,7 +90,7 @@ class VisdomBoard:
         """Register on the engine's events and return self."""
         if idist.get_rank() == 0:
             engine.add_event_handler(Events.STARTED, self.start)
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self.log_iteration_if_due)
+            engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.log_iteration)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_epoch)
         return self
 
@@ -101,10 +101,9 @@ class VisdomBoard:
         self._show_texts()
         self._sender.start()
 
-    def log_iteration_if_due(self, engine: Engine) -> None:
-        """Put aside the training metrics every ``every_iters`` iterations."""
-        if engine.state.iteration % self.every_iters == 0:
-            self._log("iteration", engine)
+    def log_iteration(self, engine: Engine) -> None:
+        """Put aside the training metrics."""
+        self._log("iteration", engine)
 
     def log_epoch(self, engine: Engine) -> None:
         """Put aside all metrics and texts."""

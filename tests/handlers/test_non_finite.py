@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
 
 from handlers import Checkpoints, StopOnNonFinite, load_newest, model_sha256
@@ -116,14 +116,13 @@ def test_lines_are_neither_doubled_nor_lost_by_a_resume(tmp_path):
 
 def test_a_window_that_is_cut_by_a_checkpoint_is_looked_at_after_it():
     trainer = Engine(lambda engine, batch: {"loss": torch.tensor(torch.nan)})
-    first = StopOnNonFinite(allowed_in_a_row=9)
-    trainer.state.iteration = 1
-    trainer.state.output = {"loss": torch.tensor(torch.nan)}
-    first.collect(trainer)
-    first.collect(trainer)
+    first = StopOnNonFinite(allowed_in_a_row=9).attach(trainer)
+    taken = []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: taken.append(first.state_dict()))
+    trainer.run([0, 0])
     second = StopOnNonFinite(allowed_in_a_row=1)
-    second.load_state_dict(first.state_dict())
-    with pytest.raises(FloatingPointError, match="loss is nan"):
+    second.load_state_dict(taken[0])
+    with pytest.raises(FloatingPointError, match="loss is nan at iteration 2"):
         second.check(trainer)
 
 
