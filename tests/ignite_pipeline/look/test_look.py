@@ -9,7 +9,7 @@ from PIL import Image
 import look as script
 from ignite_pipeline.look.__main__ import main
 from tests.support.drawn import write_pairs
-from tests.support.looking import files_of, looked_at
+from tests.support.look_results import files_of, looked_at
 
 
 def test_a_split_without_folders_of_classes_is_said(tmp_path, capsys):

@@ -10,7 +10,7 @@ from ignite_pipeline.look.found_files import find_files
 from ignite_pipeline.look.hamming import RADIUS, near_pairs
 from ignite_pipeline.look.same_images import exact_groups, near_groups
 from ignite_pipeline.look.survey import survey
-from tests.support.looking import files_of, looked_at
+from tests.support.look_results import files_of, looked_at
 
 ROTATED_BY_EXIF = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 

@@ -1,4 +1,4 @@
-"""What look finds in a folder."""
+"""What look writes of a folder, read back."""
 
 import json
 
