@@ -1,7 +1,7 @@
+"""Checkpoints: which are saved and kept, in the background too, and what is restored from them."""
+
 import copy
-import errno
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from handlers import Checkpoints, load_best, load_checkpoint, load_newest, model_sha256
 from handlers.checkpoint_files import save_sealed
+from tests.support.checkpointed import files, names, train
 from tests.support.clocks import Clock
 
 
@@ -18,27 +19,6 @@ from tests.support.clocks import Clock
 def model():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-
-
-def train(directory, model, *, epochs=4, scores=(), **options):
-    trainer = Engine(lambda engine, batch: model(torch.randn(5, 3)))
-    if scores:
-        trainer.add_event_handler(
-            Events.EPOCH_COMPLETED,
-            lambda: trainer.state.metrics.update(score=scores[trainer.state.epoch - 1]),
-        )
-        options["score"] = "score"
-    checkpoints = Checkpoints(directory, {"model": model}, **options).attach(trainer)
-    trainer.run([0] * 5, max_epochs=epochs)
-    return checkpoints
-
-
-def names(directory):
-    return sorted(path.name for path in directory.iterdir())
-
-
-def files(*iterations):
-    return [f"checkpoint_{iteration:08d}.pt" for iteration in iterations]
 
 
 def test_the_newest_stay(tmp_path, model):
@@ -62,7 +42,6 @@ def test_the_best_stays_and_nan_is_never_best(tmp_path, model, scores, maximize,
 
 def test_every_run_can_be_resumed_from_its_start(tmp_path, model):
     trainer = Engine(lambda engine, batch: 1 / 0)
-    trainer.logger.disabled = True
     Checkpoints(tmp_path, {"model": model}).attach(trainer)
     with pytest.raises(ZeroDivisionError):
         trainer.run([0])
@@ -126,68 +105,6 @@ def test_what_a_kill_left_is_cleared_away(tmp_path, model):
     assert names(tmp_path) == files(5)
 
 
-def resume(directory, model, *, epochs):
-    trainer = Engine(lambda engine, batch: None)
-    checkpoints = Checkpoints(directory, {"model": model}).attach(trainer)
-    checkpoints.restore(trainer, load_newest(directory))
-    return trainer, lambda: trainer.run([0] * 5, max_epochs=epochs)
-
-
-def test_a_file_that_reads_back_wrong_never_takes_its_place(tmp_path, model, monkeypatch, caplog):
-    train(tmp_path, model, epochs=1)
-    _, run = resume(tmp_path, model, epochs=3)
-
-    def save_and_rot(path, content):
-        save_sealed(path, content)
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
-
-    monkeypatch.setattr("handlers.checkpointing.save_sealed", save_and_rot)
-    with pytest.raises(RuntimeError, match=r"00015\.pt was not saved .*does not match"):
-        run()
-    assert names(tmp_path) == files(0, 5)
-    assert caplog.text.count("was not saved") == 2
-
-
-def test_a_best_that_could_not_be_saved_does_not_push_out_the_one_before(tmp_path, model, monkeypatch):
-    def save_but_the_second(path, content):
-        if content["engine"]["iteration"] == 10:
-            raise OSError("no")
-        save_sealed(path, content)
-
-    monkeypatch.setattr("handlers.checkpointing.save_sealed", save_but_the_second)
-    train(tmp_path, model, keep=1, scores=(0.9, 0.95, 0.5, 0.4))
-    assert names(tmp_path) == files(5, 20)
-
-
-@pytest.mark.parametrize("background", [False, True])
-@pytest.mark.parametrize("state", [lambda: open, lambda: Path("weights")], ids=["unpicklable", "unsafe"])
-def test_a_state_that_would_not_load_is_a_failed_save(tmp_path, model, background, state):
-    class Odd:
-        def state_dict(self):
-            return {"odd": state()}
-
-    trainer = Engine(lambda engine, batch: None)
-    trainer.logger.disabled = True
-    train(tmp_path, model, epochs=1)
-    Checkpoints(tmp_path / "odd", {"model": Odd()}, background=background).attach(trainer)
-    with pytest.raises(RuntimeError, match="was not saved"):
-        trainer.run([0] * 5)
-    assert trainer.state.iteration == 5
-    assert not list((tmp_path / "odd").glob("*.pt"))
-
-
-def test_what_cannot_be_removed_does_not_make_a_save_fail(tmp_path, model, monkeypatch, caplog):
-    def refuse(self, missing_ok=False):
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr("pathlib.Path.unlink", refuse)
-    train(tmp_path, model, keep=1, epochs=2)
-    assert names(tmp_path) == files(0, 5, 10)
-    assert "checkpoint_00000005.pt could not be removed" in caplog.text
-
-
 def test_saves_that_take_longer_than_the_time_between_them_leave_time_to_train(tmp_path, model, monkeypatch):
     clock, saved = Clock(), []
 
@@ -201,15 +118,6 @@ def test_saves_that_take_longer_than_the_time_between_them_leave_time_to_train(t
     Checkpoints(tmp_path, {"model": model}, every_s=3, clock=clock).attach(trainer)
     trainer.run([0] * 10, max_epochs=1)
     assert saved == [0, 3, 6, 9, 10]
-
-
-def test_nan_is_never_saved(tmp_path, model):
-    train(tmp_path, model, epochs=1)
-    trainer, run = resume(tmp_path, model, epochs=2)
-    trainer.add_event_handler(Events.EPOCH_STARTED, lambda: model[1].running_mean.fill_(torch.nan))
-    with pytest.raises(RuntimeError, match="it holds values that are not a number"):
-        run()
-    assert names(tmp_path) == files(0, 5)
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
@@ -265,31 +173,6 @@ def test_a_metric_that_is_no_number_is_left_out(tmp_path, model):
     Checkpoints(tmp_path, {"model": model}).attach(trainer)
     trainer.run([0])
     assert load_newest(tmp_path)["metrics"] == {"loss": 1.0}
-
-
-@pytest.mark.parametrize("where", ["write", "fsync", "rename"])
-def test_a_failed_save_costs_no_older_file_and_does_not_stop_the_run(
-    tmp_path, model, monkeypatch, caplog, where
-):
-    checkpoints = train(tmp_path, model, epochs=1, keep=1)
-    assert names(tmp_path) == files(5)
-
-    def fail(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    target = {"write": "torch.save", "fsync": "os.fsync", "rename": "os.replace"}[where]
-    trainer = Engine(lambda engine, batch: None)
-    checkpoints.attach(trainer)
-    trainer.load_state_dict({"iteration": 5, "epoch_length": 5, "max_epochs": 2})
-    with monkeypatch.context() as patch:
-        patch.setattr(target, fail)
-        with pytest.raises(RuntimeError, match=r"checkpoint_00000010\.pt was not saved"):
-            trainer.run([0] * 5, max_epochs=2)
-    assert trainer.state.epoch == 2
-    assert names(tmp_path) == files(5)
-    assert "was not saved ([Errno 28] No space left on device)" in caplog.text
-    checkpoints.save(trainer)
-    assert names(tmp_path) == files(10)
 
 
 def test_a_compiled_model_saves_the_names_of_the_plain_one(tmp_path, model):

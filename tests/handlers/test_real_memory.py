@@ -1,0 +1,85 @@
+"""Memory of real processes, as Linux counts it: what is left of it, and a real leak is found."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ignite.engine import Engine
+
+from handlers.memories import free_bytes, resident_bytes
+from handlers.memory_growth import MemoryGrowth
+from tests.support.clocks import Clock
+
+needs_linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's counts")
+
+
+def test_where_nothing_can_be_read_nothing_is_known(tmp_path):
+    assert resident_bytes([os.getpid()], ["RssAnon"], proc=tmp_path) is None
+    assert free_bytes(proc=tmp_path) is None
+
+
+def test_what_is_left_is_the_least_of_the_system_and_the_group(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    5000 kB\n")
+    assert free_bytes(proc=tmp_path, groups=tmp_path) == 5000 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("7\n")
+    assert free_bytes(proc=tmp_path, groups=tmp_path) == 5000 * 1024
+    (tmp_path / "memory.max").write_text("1007\n")
+    assert free_bytes(proc=tmp_path, groups=tmp_path) == 1000
+
+
+# A mebibyte an iteration, and a clock by which an iteration takes a second.
+LEAKING = """
+from ignite.engine import Engine
+from handlers.memory_growth import MemoryGrowth
+kept = []
+trainer = Engine(lambda engine, batch: kept.append(bytearray(b"x") * 2**20))
+growth = MemoryGrowth(clock=lambda: len(kept)).attach(trainer)
+trainer.run(range(200))
+(finding,) = growth.findings()
+print(finding.culprit, growth.paces()["this process"].value)
+"""
+
+
+@needs_linux
+def test_a_real_leak_in_a_real_engine_is_found():
+    # In a process of its own: here, what earlier tests have freed would be taken first.
+    done = subprocess.run([sys.executable, "-c", LEAKING], capture_output=True, text=True, check=True)
+    culprit, pace = done.stdout.strip().rsplit(" ", 1)
+    assert culprit == "this process"
+    assert float(pace) == pytest.approx(2**20, rel=0.05)
+
+
+@needs_linux
+def test_a_real_worker_that_leaks_is_found_and_named():
+    code = "kept = []\nwhile input(): print(len(kept), flush=True), kept.append(bytearray(b'x') * 2**20)"
+    clock, pipe = Clock(), subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True) as worker:
+
+        def step(engine, batch):
+            clock.spend(1.0)
+            print("next", file=worker.stdin, flush=True)
+            return int(worker.stdout.readline())
+
+        trainer = Engine(step)
+        growth = MemoryGrowth(clock=clock).attach(trainer)
+        trainer.run(range(200))
+        worker.communicate("\n")
+    assert growth.paces()["the workers"].value == pytest.approx(2**20, rel=0.05)
+    assert [finding.culprit for finding in growth.findings()] == ["the workers"]
+
+
+@needs_linux
+def test_a_real_engine_that_keeps_nothing_is_left_in_peace():
+    clock = Clock()
+
+    def step(engine, batch):
+        clock.spend(1.0)
+        engine.state.output = bytearray(b"x") * 2**20
+
+    trainer = Engine(step)
+    growth = MemoryGrowth(clock=clock).attach(trainer)
+    trainer.run(range(200))
+    assert growth.findings() == []
