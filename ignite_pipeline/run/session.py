@@ -32,12 +32,10 @@ from handlers.attached import put_first, step_of
 from handlers.states import Stateful
 from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute
-from ignite_pipeline.data.loading import EndlessLoader, endless_loader, evaluation_loader
-from ignite_pipeline.data.own_randomness import keeps_random_state
-from ignite_pipeline.data.position_keyed import takes_batches
+from ignite_pipeline.data.loading import EndlessLoader, endless_loader
 from ignite_pipeline.devices import resolve_device, resolve_precision, to_device
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.machine import available_cores, keep_freed_memory
+from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.notebook import in_notebook
 from ignite_pipeline.run.auto_workers import AutoWorkers
 from ignite_pipeline.run.correctable import correctable
@@ -45,9 +43,10 @@ from ignite_pipeline.run.directory import RunDirectory
 from ignite_pipeline.run.given import Best, Data, Handler
 from ignite_pipeline.run.learning_rate_search import search_learning_rate
 from ignite_pipeline.run.live_board import drawing, require_board, showing
+from ignite_pipeline.run.loaders import Loaders, loading_costs
 from ignite_pipeline.run.model_summary import as_text, summarize
 from ignite_pipeline.run.notices import Notices
-from ignite_pipeline.run.outcome import description_of, say_bad_samples, say_how_it_went
+from ignite_pipeline.run.outcome import say_bad_samples, say_how_it_went
 from ignite_pipeline.run.processes import Processes
 from ignite_pipeline.run.saved_objects import objects_to_save
 from ignite_pipeline.run.several import Several
@@ -138,10 +137,14 @@ class Run:
             replicas=self._several.replicas,
         )
         self._notices = Notices(self._directory)
+        self._loaders = Loaders(
+            options,
+            device=self.device,
+            directory=self._directory,
+            several=self._several,
+            notices=self._notices,
+        )
         self.is_done = False
-        self._description: dict[str, Any] | None = None
-        self._make_loader: Callable[..., EndlessLoader] | None = None
-        self._loader: EndlessLoader | None = None
         self._attached: _Attached | None = None
         torch.manual_seed(options.seed)
         random.seed(options.seed)
@@ -159,7 +162,8 @@ class Run:
 
     def use_data(self, data: Data) -> Data:
         """Keep the description of ``data`` with the run, for ``--resume`` to compare; return ``data``."""
-        self._description = json.loads(json.dumps(data.describe(), default=str))  # as it is read back
+        description = json.loads(json.dumps(data.describe(), default=str))  # as it is read back
+        self._loaders.description = description
         return data
 
     def train_loader(self, dataset: Dataset[Any], *, batch_size: int, **options: Any) -> EndlessLoader:
@@ -168,43 +172,14 @@ class Run:
         ``--num-workers`` and ``--on-bad-sample`` decide about workers and samples that cannot be read. A data
         set that keeps random state of its own is named in a notice.
         """
-        if "num_workers" in options:
-            raise TypeError("num_workers is an option of every run: --num-workers")
-        self._make_loader = partial(
-            endless_loader,
-            dataset,
-            batch_size=batch_size,
-            seed=self.options.seed,
-            **{
-                "pin_memory": self.device.type == "cuda",
-                "skip_bad": self.options.on_bad_sample == "skip" and not takes_batches(dataset),
-                "replicas": self.options.replicas,
-                "local": self._several.local,
-                **options,
-            },
-        )
-        num_workers = 0 if self.options.num_workers == "auto" else self.options.num_workers
-        loader = self._make_loader(num_workers=num_workers, start_iteration=self.iteration)
-        if keeps_random_state(loader.dataset, loader.batch_sampler):
-            self._notices.add(
-                f"{type(dataset).__name__} keeps random state of its own (a generator, or samples once"
-                " drawn): other workers or a resume give other batches; let it draw from torch, random or"
-                " numpy.random"
-            )
-        if self._description is None:
-            self._description = description_of(dataset)
-        self._loader = loader
-        return loader
+        return self._loaders.train_loader(dataset, batch_size=batch_size, **options)
 
     def evaluation_loader(self, dataset: Dataset[Any], *, batch_size: int, **options: Any) -> DataLoader[Any]:
         """Return a loader that goes once over every sample, in order, under the run's seed.
 
         `EvaluateEachEpoch` shares its batches among processes.
         """
-        skip_bad = self.options.on_bad_sample == "skip" and not takes_batches(dataset)
-        own = {"seed": self.options.seed, "skip_bad": skip_bad}
-        make = partial(evaluation_loader, dataset, batch_size=batch_size, **{**own, **options})
-        return self._several.evaluation_loader(make)
+        return self._loaders.evaluation_loader(dataset, batch_size=batch_size, **options)
 
     def place(self, module: Module, **options: Any) -> Module:
         """Move a model or a transform to the run's device; ``options`` are those of ``Module.to``."""
@@ -234,27 +209,21 @@ class Run:
         several models in ``save``, the first has its norms recorded with ``--log-norms``. With a
         ``signature``, a checkpoint alone is enough to predict.
         """
-        if self._loader is None or self._description is None:
+        loader, description = self._loaders.training, self._loaders.description
+        if loader is None or description is None:
             raise RuntimeError("call run.train_loader before run.attach")
         if "compute" in save:
             raise ValueError("save['compute'] is the run's own: take another name")
         options, timer, directory = self.options, self.timer, self.directory
-        batch_size = self._loader.batch_sampler.batch_size
+        batch_size = loader.batch_sampler.batch_size
         models = [thing for thing in save.values() if isinstance(thing, nn.Module)]
         within = [getattr(handler, "evaluator", None) for handler in evaluate]
         evaluators = [evaluator for evaluator in within if isinstance(evaluator, Engine)]
-        workers = None
-        if options.num_workers == "auto" and self._make_loader is not None:
-            workers = AutoWorkers(
-                self._make_loader,
-                iterations=0,
-                max_workers=available_cores() // self.processes.on_this_machine,
-                on_decision=self._note_workers,
-            )
+        workers = self._loaders.auto_workers()
         guard = StopOnNonFinite(
             allowed_in_a_row=options.skip_non_finite,
             path=directory / "non_finite.jsonl" if self.processes.is_main else None,
-            samples_of=self._loader.batch_sampler.indices,
+            samples_of=loader.batch_sampler.indices,
             optimizer=next((thing for thing in save.values() if isinstance(thing, Optimizer)), None),
         )
         score, maximize = (best.metric, best.maximize) if best is not None else (None, True)
@@ -263,7 +232,7 @@ class Run:
             timer=timer,
             batch_size=batch_size,
             models=tuple(models),
-            dataset=self._description,
+            dataset=description,
             best=score,
             maximize=maximize,
             saved_iteration=lambda: checkpoints.saved_iteration,
@@ -291,7 +260,7 @@ class Run:
                 "task": self.task,
                 "run": self._directory.run,
                 "options": kept_options(options),
-                "dataset": self._description,
+                "dataset": description,
                 "signature": None if signature is None else signature.as_json(),
             },
         )
@@ -299,11 +268,11 @@ class Run:
             metrics=dict(show or {}),
             timer=timer,
             batch_size=batch_size,
-            label="GENERATED data" if self._description["name"] == "generated" else "",
+            label="GENERATED data" if description["name"] == "generated" else "",
             redraws=True if in_notebook() else None,
         )
         self._several.share(evaluate, self.device)
-        timer.culprits.loading = lambda: _loading_costs(trainer)
+        timer.culprits.loading = partial(loading_costs, trainer)
         for evaluator in evaluators:
             timer.watch(evaluator, trainer)
         in_order: list[Handler | None] = [
@@ -333,11 +302,12 @@ class Run:
         self, trainer: Engine, dataset: Dataset[Any], *, optimizer: Optimizer, save: Mapping[str, Stateful]
     ) -> None:
         """Draw ``learning_rates.png`` instead of training, see `search_learning_rate`; before `attach`."""
-        if self._loader is None or self._attached is not None:
+        training = self._loaders.training
+        if training is None or self._attached is not None:
             raise RuntimeError("call run.search_learning_rate after run.train_loader and before run.attach")
         if self.processes.count > 1 or self._directory.resumed:
             raise BadInput("--find-lr is for one process, and for a new run")
-        batch_size, replicas = self._loader.batch_sampler.batch_size, self.options.replicas
+        batch_size, replicas = training.batch_sampler.batch_size, self.options.replicas
         loader = endless_loader(dataset, batch_size=batch_size, seed=self.options.seed, replicas=replicas)
         path = self.directory / "learning_rates.png"
         rate = search_learning_rate(trainer, loader, optimizer=optimizer, save=save, path=path)
@@ -348,10 +318,7 @@ class Run:
         """Train up to ``epochs`` or ``--max-iterations``, from where the run is, and say how it went."""
         if self._attached is None:
             raise RuntimeError("call run.attach before run.train")
-        if not isinstance(loader, EndlessLoader) or self._loader is None:
-            raise TypeError(f"run.train takes what run.train_loader returns, got {type(loader).__name__}")
-        if loader.dataset.dataset is not self._loader.dataset.dataset:
-            raise ValueError("run.train takes the loader that run.train_loader returned last")
+        self._loaders.require_last(loader)
         self.is_done = True
         attached = self._attached
         if self.options.summary:
@@ -378,8 +345,10 @@ class Run:
         else:
             trainer.state.metrics.clear()  # those of a search for a learning rate
         require_position(loader, trainer.state.iteration)
-        self._directory.begin(self.options, self._description or {}, self._notices.texts, recipe=self._recipe)
-        say_loudly((self._description or {}).get("notice"))
+        self._directory.begin(
+            self.options, self._loaders.description or {}, self._notices.texts, recipe=self._recipe
+        )
+        say_loudly((self._loaders.description or {}).get("notice"))
         self._notices.begin()
         board = showing(trainer, self.directory, self.options.visdom if is_main else None, about=self._about)
         curves = drawing(record, self.directory / "tensorboard", self.options.tensorboard and is_main)
@@ -420,15 +389,10 @@ class Run:
             checkpoints.save(engine)
 
     def _about(self) -> str:
-        notice = (self._description or {}).get("notice")
+        notice = (self._loaders.description or {}).get("notice")
         found = map(str, self.timer.findings())
         lines = (str(self.directory), notice, *self._notices.texts, *found, self.timer.shares())
         return "\n".join(line for line in lines if line)
-
-    def _note_workers(self, num_workers: int, reason: str) -> None:
-        if num_workers:
-            say(f"Loading with {num_workers} workers: {reason}")
-        self._directory.note("auto_workers", {"num_workers": num_workers, "reason": reason})
 
     def __enter__(self) -> "Run":
         return self
@@ -439,8 +403,3 @@ class Run:
         self._directory.discard_if_empty()
         if isinstance(error, KeyboardInterrupt) and self._directory.exists:
             say(f"interrupted; go on with --resume {self.directory}")
-
-
-def _loading_costs(trainer: Engine) -> list[tuple[str, float]]:
-    loader = trainer.state.dataloader  # which may be another than at the start: workers are tried
-    return [(cost.name, cost.share) for cost in loader.costs()] if isinstance(loader, EndlessLoader) else []
