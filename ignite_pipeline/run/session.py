@@ -4,7 +4,6 @@ import json
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,23 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from handlers import (
-    Checkpoints,
-    FetchComputeTimer,
-    Mistakes,
-    ModelNorms,
-    ProgressLine,
-    RunRecord,
-    StopOnNonFinite,
-    StopOnSignal,
-    read_config,
-)
-from handlers.attached import put_first, step_of
+from handlers import FetchComputeTimer, StopOnSignal, read_config
+from handlers.attached import step_of
 from handlers.states import Stateful
 from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute
@@ -36,44 +25,28 @@ from ignite_pipeline.data.loading import EndlessLoader, endless_loader
 from ignite_pipeline.devices import resolve_device, resolve_precision, to_device
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
-from ignite_pipeline.notebook import in_notebook
-from ignite_pipeline.run.auto_workers import AutoWorkers
 from ignite_pipeline.run.correctable import correctable
 from ignite_pipeline.run.directory import RunDirectory
-from ignite_pipeline.run.given import Best, Data, Handler
+from ignite_pipeline.run.given import Best, Data, Given, Handler
 from ignite_pipeline.run.learning_rate_search import search_learning_rate
 from ignite_pipeline.run.live_board import drawing, require_board, showing
-from ignite_pipeline.run.loaders import Loaders, loading_costs
+from ignite_pipeline.run.loaders import Loaders
 from ignite_pipeline.run.model_summary import as_text, summarize
 from ignite_pipeline.run.notices import Notices
 from ignite_pipeline.run.outcome import say_bad_samples, say_how_it_went
+from ignite_pipeline.run.own_handlers import OwnHandlers
 from ignite_pipeline.run.processes import Processes
 from ignite_pipeline.run.saved_objects import objects_to_save
 from ignite_pipeline.run.several import Several
-from ignite_pipeline.run.stored_options import kept_options
-from ignite_pipeline.run.unsaved_state import UnsavedState
 from ignite_pipeline.run.until import run_until
 from ignite_pipeline.seeding import (
     Generators,
-    ReseedEachIteration,
     make_deterministic,
     require_position,
 )
 from ignite_pipeline.signature import Signature
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class _Attached:
-    save: Mapping[str, Stateful]
-    record: RunRecord
-    checkpoints: Checkpoints
-    unsaved: UnsavedState
-    line: ProgressLine
-    workers: AutoWorkers | None
-    evaluators: Sequence[Engine]
-    missing: Collection[str]
 
 
 class Run:
@@ -145,7 +118,7 @@ class Run:
             notices=self._notices,
         )
         self.is_done = False
-        self._attached: _Attached | None = None
+        self._own: OwnHandlers | None = None
         torch.manual_seed(options.seed)
         random.seed(options.seed)
         np.random.seed(options.seed % 2**32)
@@ -209,101 +182,24 @@ class Run:
         several models in ``save``, the first has its norms recorded with ``--log-norms``. With a
         ``signature``, a checkpoint alone is enough to predict.
         """
-        loader, description = self._loaders.training, self._loaders.description
-        if loader is None or description is None:
-            raise RuntimeError("call run.train_loader before run.attach")
-        if "compute" in save:
-            raise ValueError("save['compute'] is the run's own: take another name")
-        options, timer, directory = self.options, self.timer, self.directory
-        batch_size = loader.batch_sampler.batch_size
-        models = [thing for thing in save.values() if isinstance(thing, nn.Module)]
-        within = [getattr(handler, "evaluator", None) for handler in evaluate]
-        evaluators = [evaluator for evaluator in within if isinstance(evaluator, Engine)]
-        workers = self._loaders.auto_workers()
-        guard = StopOnNonFinite(
-            allowed_in_a_row=options.skip_non_finite,
-            path=directory / "non_finite.jsonl" if self.processes.is_main else None,
-            samples_of=loader.batch_sampler.indices,
-            optimizer=next((thing for thing in save.values() if isinstance(thing, Optimizer)), None),
+        own = OwnHandlers(
+            Given(save, missing, measure, evaluate, best, show, signature),
+            self.options,
+            timer=self.timer,
+            compute=self.compute,
+            directory=self._directory,
+            loaders=self._loaders,
+            several=self._several,
+            notices=self._notices,
         )
-        score, maximize = (best.metric, best.maximize) if best is not None else (None, True)
-        record = RunRecord(
-            directory,
-            timer=timer,
-            batch_size=batch_size,
-            models=tuple(models),
-            dataset=description,
-            best=score,
-            maximize=maximize,
-            saved_iteration=lambda: checkpoints.saved_iteration,
-            writes=self.processes.is_main,
-            reports=[handler.write for handler in evaluate if isinstance(handler, Mistakes)],
-        )
-
-        def sync() -> None:
-            record.sync()
-            guard.sync()
-
-        checkpoints = Checkpoints(
-            directory / "checkpoints",
-            save,
-            every_s=options.checkpoint_every_s,
-            timer=timer,
-            background=options.save_in_background,
-            score=score,
-            maximize=maximize,
-            before=sync,
-            agreement=self._several.agreement,
-            writes=self.processes.is_main,
-            verify=partial(self._several.verify, given=(*save, "compute")),
-            config={
-                "task": self.task,
-                "run": self._directory.run,
-                "options": kept_options(options),
-                "dataset": description,
-                "signature": None if signature is None else signature.as_json(),
-            },
-        )
-        line = ProgressLine(
-            metrics=dict(show or {}),
-            timer=timer,
-            batch_size=batch_size,
-            label="GENERATED data" if description["name"] == "generated" else "",
-            redraws=True if in_notebook() else None,
-        )
-        self._several.share(evaluate, self.device)
-        timer.culprits.loading = partial(loading_costs, trainer)
-        for evaluator in evaluators:
-            timer.watch(evaluator, trainer)
-        in_order: list[Handler | None] = [
-            timer,
-            ReseedEachIteration(options.seed, device=self.device, everything=options.seed_everything),
-            *measure,
-            workers,
-            ModelNorms(models[0]) if options.log_norms and models else None,
-            guard,
-        ]
-        for handler in in_order:
-            if handler is not None:
-                handler.attach(trainer)
-        put_first(trainer, Events.ITERATION_STARTED)  # nobody draws before the step's seed
-        # Before the evaluation of an early end, which a run that is not cut there never makes.
-        trainer.add_event_handler(Events.TERMINATE, self._save_early_end, checkpoints)
-        for handler in evaluate:
-            handler.attach(trainer)
-        unsaved = UnsavedState(
-            lambda: checkpoints.objects.values(),
-            on_unsaved=self._notices.add,
-            watch_randomness=not options.seed_everything,
-        )
-        self._attached = _Attached(save, record, checkpoints, unsaved, line, workers, evaluators, missing)
+        self._own = own.attach(trainer)
 
     def search_learning_rate(
         self, trainer: Engine, dataset: Dataset[Any], *, optimizer: Optimizer, save: Mapping[str, Stateful]
     ) -> None:
         """Draw ``learning_rates.png`` instead of training, see `search_learning_rate`; before `attach`."""
         training = self._loaders.training
-        if training is None or self._attached is not None:
+        if training is None or self._own is not None:
             raise RuntimeError("call run.search_learning_rate after run.train_loader and before run.attach")
         if self.processes.count > 1 or self._directory.resumed:
             raise BadInput("--find-lr is for one process, and for a new run")
@@ -316,32 +212,28 @@ class Run:
 
     def train(self, trainer: Engine, loader: EndlessLoader, *, epochs: int) -> None:
         """Train up to ``epochs`` or ``--max-iterations``, from where the run is, and say how it went."""
-        if self._attached is None:
+        if self._own is None:
             raise RuntimeError("call run.attach before run.train")
         self._loaders.require_last(loader)
         self.is_done = True
-        attached = self._attached
+        own = self._own
         if self.options.summary:
             self._summarize(trainer, loader)
             return
-        record, checkpoints, unsaved = attached.record, attached.checkpoints, attached.unsaved
+        record, checkpoints, unsaved = own.record, own.checkpoints, own.unsaved
         is_main = self.processes.is_main
-        last: list[Handler] = [record, checkpoints, unsaved]
-        for handler in (*last, attached.line) if is_main else last:
-            handler.attach(trainer)
+        own.attach_last(trainer)
         iterations = epochs * len(loader)
         if self.options.max_iterations is not None:
             iterations = min(iterations, self.options.max_iterations)
-        if attached.workers is not None:
-            attached.workers.iterations = iterations - self.iteration
-        self._several.count_once(trainer, attached.evaluators)
-        saved = {**attached.save, "compute": self.compute}
-        checkpoints.objects = objects_to_save(
-            saved, trainer, attached.evaluators, on_unsavable=self._notices.add
-        )
+        if own.workers is not None:
+            own.workers.iterations = iterations - self.iteration
+        self._several.count_once(trainer, own.evaluators)
+        saved = {**own.given.save, "compute": self.compute}
+        checkpoints.objects = objects_to_save(saved, trainer, own.evaluators, on_unsavable=self._notices.add)
         self._several.notice_generators(checkpoints.objects, self._notices.add)
         if self._directory.checkpoint is not None:
-            checkpoints.restore(trainer, self._directory.checkpoint, missing=attached.missing)
+            checkpoints.restore(trainer, self._directory.checkpoint, missing=own.given.missing)
         else:
             trainer.state.metrics.clear()  # those of a search for a learning rate
         require_position(loader, trainer.state.iteration)
@@ -354,7 +246,7 @@ class Run:
         curves = drawing(record, self.directory / "tensorboard", self.options.tensorboard and is_main)
         stop = StopOnSignal(
             checkpoints,
-            watch=attached.evaluators,
+            watch=own.evaluators,
             # Without the digest: to read the weights might be to wait for what is stuck.
             before_exit=partial(record.end, "interrupted", digest=False),
             agreement=self._several.agreement,
@@ -371,7 +263,7 @@ class Run:
             with in_one_line, closing(unsaved), record, board, curves, stop.interrupting():
                 if trainer.state.iteration < iterations:
                     run_until(iterations, trainer, loader)
-            evaluated = [engine.state.dataloader for engine in attached.evaluators]
+            evaluated = [engine.state.dataloader for engine in own.evaluators]
             say_bad_samples([trainer.state.dataloader], self.processes, what="others stood in for them")
             say_bad_samples(evaluated, self.processes, what="validation left them out")
             if is_main:
@@ -380,13 +272,9 @@ class Run:
     def _summarize(self, trainer: Engine, loader: EndlessLoader) -> None:
         if self.processes.count > 1:
             raise BadInput("--summary is for one process")
-        save = self._attached.save if self._attached is not None else {}
+        save = self._own.given.save if self._own is not None else {}
         models, cost = summarize(step_of(trainer), next(iter(loader)), save)
         print(as_text(models, cost, loader.batch_sampler.batch_size))
-
-    def _save_early_end(self, engine: Engine, checkpoints: Checkpoints) -> None:
-        if self.is_done:  # else a search for a learning rate has ended
-            checkpoints.save(engine)
 
     def _about(self) -> str:
         notice = (self._loaders.description or {}).get("notice")
