@@ -39,11 +39,7 @@ from ignite_pipeline.run.processes import Processes
 from ignite_pipeline.run.saved_objects import objects_to_save
 from ignite_pipeline.run.several import Several
 from ignite_pipeline.run.until import run_until
-from ignite_pipeline.seeding import (
-    Generators,
-    make_deterministic,
-    require_position,
-)
+from ignite_pipeline.seeding import Generators, make_deterministic, require_position
 from ignite_pipeline.signature import Signature
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -174,7 +170,7 @@ class Run:
 
         Timing comes first; then the step's seed; ``measure``; trying workers; norms; the guard against
         losses that are not finite; ``evaluate``; whatever else is attached before `train`; the record;
-        checkpoints, and what they lack; the progress line.
+        checkpoints, and what they lack; the progress line. `OwnHandlers` does so.
 
         Checkpoints hold ``save`` and whatever else has a ``state_dict`` and is attached, or held by the step
         or a handler (see `objects_to_save`); ``missing`` names what is new since a checkpoint that lacks it.
@@ -216,65 +212,70 @@ class Run:
             raise RuntimeError("call run.attach before run.train")
         self._loaders.require_last(loader)
         self.is_done = True
-        own = self._own
         if self.options.summary:
-            self._summarize(trainer, loader)
+            self._summarize(self._own, trainer, loader)
             return
-        record, checkpoints, unsaved = own.record, own.checkpoints, own.unsaved
-        is_main = self.processes.is_main
-        own.attach_last(trainer)
         iterations = epochs * len(loader)
         if self.options.max_iterations is not None:
             iterations = min(iterations, self.options.max_iterations)
+        self._begin(self._own, trainer, loader, iterations)
+        self._run_trainer(self._own, trainer, loader, iterations)
+
+    def _summarize(self, own: OwnHandlers, trainer: Engine, loader: EndlessLoader) -> None:
+        if self.processes.count > 1:
+            raise BadInput("--summary is for one process")
+        models, cost = summarize(step_of(trainer), next(iter(loader)), own.given.save)
+        print(as_text(models, cost, loader.batch_sampler.batch_size))
+
+    def _begin(self, own: OwnHandlers, trainer: Engine, loader: EndlessLoader, iterations: int) -> None:
+        """Put back what the checkpoint holds, if the run is resumed, and write down that it goes on."""
+        own.attach_last(trainer)
         if own.workers is not None:
             own.workers.iterations = iterations - self.iteration
         self._several.count_once(trainer, own.evaluators)
+        # Now that all is attached: among that, too, whatever has a state is saved.
         saved = {**own.given.save, "compute": self.compute}
-        checkpoints.objects = objects_to_save(saved, trainer, own.evaluators, on_unsavable=self._notices.add)
-        self._several.notice_generators(checkpoints.objects, self._notices.add)
+        objects = objects_to_save(saved, trainer, own.evaluators, on_unsavable=self._notices.add)
+        own.checkpoints.objects = objects
+        self._several.notice_generators(objects, self._notices.add)
         if self._directory.checkpoint is not None:
-            checkpoints.restore(trainer, self._directory.checkpoint, missing=own.given.missing)
+            own.checkpoints.restore(trainer, self._directory.checkpoint, missing=own.given.missing)
         else:
             trainer.state.metrics.clear()  # those of a search for a learning rate
         require_position(loader, trainer.state.iteration)
-        self._directory.begin(
-            self.options, self._loaders.description or {}, self._notices.texts, recipe=self._recipe
-        )
-        say_loudly((self._loaders.description or {}).get("notice"))
+        description = self._loaders.description or {}
+        self._directory.begin(self.options, description, self._notices.texts, recipe=self._recipe)
+        say_loudly(description.get("notice"))
         self._notices.begin()
-        board = showing(trainer, self.directory, self.options.visdom if is_main else None, about=self._about)
-        curves = drawing(record, self.directory / "tensorboard", self.options.tensorboard and is_main)
+
+    def _run_trainer(self, own: OwnHandlers, trainer: Engine, loader: EndlessLoader, iterations: int) -> None:
+        """Run the trainer inside all that records, shows and saves, whatever ends it; say how it went."""
+        directory, is_main = self.directory, self.processes.is_main
+        board = showing(trainer, directory, self.options.visdom if is_main else None, about=self._about)
+        curves = drawing(own.record, directory / "tensorboard", self.options.tensorboard and is_main)
+        in_one_line = correctable(
+            trainer,
+            self.compute,
+            batch_size=loader.batch_sampler.batch_size,
+            directory=directory,
+            skips=self.options.on_bad_sample == "skip",
+        )
         stop = StopOnSignal(
-            checkpoints,
+            own.checkpoints,
             watch=own.evaluators,
             # Without the digest: to read the weights might be to wait for what is stuck.
-            before_exit=partial(record.end, "interrupted", digest=False),
+            before_exit=partial(own.record.end, "interrupted", digest=False),
             agreement=self._several.agreement,
         )
         with self._several.together(trainer), stop.attach(trainer):  # around all that writes down how it went
-            size = loader.batch_sampler.batch_size
-            in_one_line = correctable(
-                trainer,
-                self.compute,
-                batch_size=size,
-                directory=self.directory,
-                skips=self.options.on_bad_sample == "skip",
-            )
-            with in_one_line, closing(unsaved), record, board, curves, stop.interrupting():
+            with in_one_line, closing(own.unsaved), own.record, board, curves, stop.interrupting():
                 if trainer.state.iteration < iterations:
                     run_until(iterations, trainer, loader)
             evaluated = [engine.state.dataloader for engine in own.evaluators]
             say_bad_samples([trainer.state.dataloader], self.processes, what="others stood in for them")
             say_bad_samples(evaluated, self.processes, what="validation left them out")
             if is_main:
-                say_how_it_went(self.directory)
-
-    def _summarize(self, trainer: Engine, loader: EndlessLoader) -> None:
-        if self.processes.count > 1:
-            raise BadInput("--summary is for one process")
-        save = self._own.given.save if self._own is not None else {}
-        models, cost = summarize(step_of(trainer), next(iter(loader)), save)
-        print(as_text(models, cost, loader.batch_sampler.batch_size))
+                say_how_it_went(directory)
 
     def _about(self) -> str:
         notice = (self._loaders.description or {}).get("notice")
