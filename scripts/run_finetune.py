@@ -6,15 +6,13 @@ python scripts/run_finetune.py --data-root DIR --find-lr              # draw the
 """
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
 from operator import itemgetter
 
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
-from ignite.metrics import Accuracy, Loss, MeanAbsoluteError, Metric
+from ignite.metrics import Loss
 from torch import nn
 from torchvision.transforms import v2
 
@@ -26,21 +24,18 @@ from ignite_pipeline.data.class_balance import class_weights, sample_weights
 from ignite_pipeline.data.image_folder import CONTENTS, STORAGES, image_folder
 from ignite_pipeline.data.images import ImageSplits
 from ignite_pipeline.data.labelled_files import missing_classes
+from ignite_pipeline.data.preprocessing import Preprocessing
 from ignite_pipeline.data.sample_transforms import Transformed
 from ignite_pipeline.data.targets_csv import KINDS
 from ignite_pipeline.freezing import freeze_all_but
 from ignite_pipeline.model_modes import require_batch_statistics
-from ignite_pipeline.models.pretrained import (
-    head_of,
-    preprocessing_of,
-    pretrained_classifier,
-    require_image_size,
-)
+from ignite_pipeline.models.pretrained import head_of, preprocessing_of, pretrained_classifier
 from ignite_pipeline.parameter_groups import layer_wise
 from ignite_pipeline.run import BadInput, Best, Parser, Run, launch, number
 from ignite_pipeline.schedules import warmup_and_cosine
 from ignite_pipeline.signature import Signature
 from ignite_pipeline.steps import accuracy, evaluation_step, supervised_step
+from ignite_pipeline.target_kinds import TARGET_KINDS
 
 
 def parser() -> Parser:
@@ -107,12 +102,7 @@ def add_recipe_options(parser: Parser) -> None:
     add = parser.add_argument_group("recipe").add_argument
     add("--epochs", type=number(int, least=1), default=10, help="(default: %(default)s)")
     add("--batch-size", type=number(int, least=1), default=32, help="(default: %(default)s)")
-    add(
-        "--lr",
-        type=number(float, above=0),
-        default=1e-3,
-        help="peak, of the head (default: %(default)s)",
-    )
+    add("--lr", type=number(float, above=0), default=1e-3, help="peak, of the head (default: %(default)s)")
     add(
         "--layer-decay",
         type=number(float, above=0, most=1),
@@ -141,26 +131,19 @@ def add_recipe_options(parser: Parser) -> None:
     add("--ema", type=number(float, above=0, below=1), metavar="DECAY", help="average the weights, 0.999 say")
     add("--patience", type=number(int, least=1), metavar="EPOCHS", help="stop after so many without a gain")
     add("--clip-norm", type=number(float, above=0), metavar="NORM", help="of all gradients, 1.0 say")
-    add(
-        "--find-lr",
-        action="store_true",
-        default=False,
-        help="draw the loss over --lr, and end",
-    )
+    add("--find-lr", action="store_true", default=False, help="draw the loss over --lr, and end")
 
 
-def load_data(run: Run) -> ImageSplits:
+def load_data(run: Run, preprocessing: Preprocessing) -> ImageSplits:
     """Return the images, of the size at which the model's preprocessing cuts out their middle."""
-    options, preprocessing = run.options, preprocessing_of(run.options.model)
+    options = run.options
     require_outside(options.resume or options.output or "runs/finetune", options.data_root)
-    options.image_size = options.image_size or preprocessing.image_size
-    require_image_size(options.model, options.image_size)
     images = image_folder(
         options.data_root,
         targets=options.targets,
         kind=options.kind,
         val_share=options.val_share,
-        image_size=round(options.image_size * preprocessing.resize_size / preprocessing.image_size),
+        image_size=preprocessing.resize_size,
         storage=options.storage,
         contents=options.digest,
     )
@@ -184,17 +167,6 @@ def build_optimizer(
     return optimizer, warmup_and_cosine(optimizer, iterations, warmup_iterations=warmup)
 
 
-def augmentation_of_images(options: argparse.Namespace) -> nn.Module:
-    """Return what is done to single images ``(3, H, W)`` uint8, where they are loaded."""
-    crop = v2.RandomResizedCrop(options.image_size, scale=(0.35, 1.0), antialias=True)
-    return nn.Sequential(crop, v2.RandomHorizontalFlip())
-
-
-def augmentation_of_batches(options: argparse.Namespace) -> list[nn.Module]:
-    """Return what is done to whole batches ``(B, 3, H, W)`` uint8, on the device."""
-    return [] if options.rand_augment is None else [v2.RandAugment(magnitude=options.rand_augment)]
-
-
 def build_mix(options: argparse.Namespace, num_classes: int) -> nn.Module | None:
     """Return what mixes images and targets of a batch: MixUp or CutMix, or each as often as the other."""
     alphas = {v2.MixUp: options.mixup, v2.CutMix: options.cutmix}
@@ -203,49 +175,29 @@ def build_mix(options: argparse.Namespace, num_classes: int) -> nn.Module | None
     return choice
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is learnt of an image: how wrong a prediction is, and which metric tells the best model."""
-
-    loss_fn: nn.Module
-    metric_name: str
-    metric: Callable[[], Metric]
-    maximize: bool = True
-
-    def score(self, evaluator: Engine) -> float:
-        """Return what is higher for a better model."""
-        value: float = evaluator.state.metrics[self.metric_name]
-        return value if self.maximize else -value
-
-
-def build_task(options: argparse.Namespace, data: ImageSplits) -> Task:
-    """Return what is learnt from targets of the kind that the data has."""
+def build_loss(options: argparse.Namespace, data: ImageSplits) -> nn.Module:
+    """Return the loss for targets of the kind that the data has."""
+    kind = TARGET_KINDS[data.kind]
     if options.label_smoothing is None:
         options.label_smoothing = 0.1 if data.kind == "classes" else 0.0
-    if data.kind == "classes":
-        weight = None
-        if options.balance == "loss":
-            if missing := missing_classes(data.train.files):
-                raise BadInput(f"--balance loss: no image of {', '.join(missing)} to train on; add some")
-            weight = class_weights(data.train.files.targets, len(data.classes))
-        return Task(
-            nn.CrossEntropyLoss(weight, label_smoothing=options.label_smoothing), "accuracy", Accuracy
-        )
-    for name, without in {"balance": "none", "label_smoothing": 0, "mixup": None, "cutmix": None}.items():
-        if getattr(options, name) != without:
-            flag, wanted = f"--{name.replace('_', '-')}", "left out" if without is None else without
-            raise BadInput(f"{flag} must be {wanted}: {options.targets} holds {data.kind}")
-    if data.kind == "numbers":
-        return Task(nn.MSELoss(), "mean_absolute_error", MeanAbsoluteError, maximize=False)
-    rounded = partial(Accuracy, lambda output: ((output["y_pred"] > 0).int(), output["y"].int()))
-    return Task(nn.BCEWithLogitsLoss(), "all_labels_right", partial(rounded, is_multilabel=True))
+    if data.kind != "classes":
+        for name, without in {"balance": "none", "label_smoothing": 0, "mixup": None, "cutmix": None}.items():
+            if getattr(options, name) != without:
+                flag, wanted = f"--{name.replace('_', '-')}", "left out" if without is None else without
+                raise BadInput(f"{flag} must be {wanted}: {options.targets} holds {data.kind}")
+        return kind.loss()
+    files, weighs = data.train.files, options.balance == "loss"
+    if weighs and (missing := missing_classes(files)):
+        raise BadInput(f"--balance loss: no image of {', '.join(missing)} to train on; add some")
+    weight = class_weights(files.targets, len(data.classes)) if weighs else None
+    return kind.loss(weight, label_smoothing=options.label_smoothing)
 
 
 def evaluations(
-    run: Run, trainer: Engine, model: nn.Module, task: Task, data: ImageSplits, normalize: nn.Module
+    run: Run, trainer: Engine, model: nn.Module, loss_fn: nn.Module, data: ImageSplits, normalize: nn.Module
 ) -> Sequence[EvaluateEachEpoch | Mistakes]:
     """Return the evaluation of the model or, before it, of the average of its weights, which then counts."""
-    options = run.options
+    options, kind = run.options, TARGET_KINDS[data.kind]
     models = {"val/": model}
     if options.ema is not None:
         average = WeightAverage(model, decay=options.ema).attach(trainer)
@@ -256,11 +208,11 @@ def evaluations(
     evaluate: list[EvaluateEachEpoch] = []
     for prefix, evaluated in models.items():
         evaluator = Engine(evaluation_step(evaluated, compute=run.compute, transform=crop))
-        task.metric().attach(evaluator, task.metric_name)
-        Loss(task.loss_fn, itemgetter("y_pred", "y")).attach(evaluator, "loss")
+        kind.metric().attach(evaluator, kind.metric_name)
+        Loss(loss_fn, itemgetter("y_pred", "y")).attach(evaluator, "loss")
         evaluate.append(EvaluateEachEpoch(evaluator, loader, prefix=prefix))
     if options.patience is not None:
-        stop = EarlyStopping(options.patience, task.score, trainer)
+        stop = EarlyStopping(options.patience, kind.score, trainer)
         evaluate[0].evaluator.add_event_handler(Events.COMPLETED, stop)
     if data.kind != "classes":
         return evaluate
@@ -269,12 +221,11 @@ def evaluations(
     return [*evaluate, Mistakes(evaluate[0].evaluator, data.classes, image_of=image_of)]
 
 
-def signature_of(options: argparse.Namespace, data: ImageSplits) -> Signature:
+def signature_of(options: argparse.Namespace, data: ImageSplits, preprocessing: Preprocessing) -> Signature:
     """Return what a checkpoint says of the model, so that it alone is enough to predict."""
-    preprocessing = preprocessing_of(options.model)
     return Signature(
         data.kind,
-        replace(preprocessing, image_size=options.image_size, resize_size=data.val.image_size),
+        preprocessing,
         outputs=data.classes,
         model=f"torchvision/{options.model}",
         arguments={"num_outputs": len(data.classes)},
@@ -290,10 +241,13 @@ def train(run: Run) -> None:
         options.layer_decay = 1.0 if options.weights == "none" else 0.75
     if options.freeze == "all" and options.freeze_epochs:
         raise BadInput("--freeze all trains the head alone to the end: leave out --freeze-epochs")
-    data = load_data(run)
-    task = build_task(options, data)
+    preprocessing = preprocessing_of(options.model, options.image_size)
+    options.image_size = preprocessing.image_size
+    data = load_data(run, preprocessing)
+    kind, loss_fn = TARGET_KINDS[data.kind], build_loss(options, data)
     weights = sample_weights(data.train.files.targets) if options.balance == "sampling" else None
-    train_data = Transformed(data.train, augmentation_of_images(options))
+    crop = v2.RandomResizedCrop(options.image_size, scale=(0.35, 1.0), antialias=True)
+    train_data = Transformed(data.train, nn.Sequential(crop, v2.RandomHorizontalFlip()))
     loader = run.train_loader(train_data, batch_size=options.batch_size, weights=weights)
     weights_file = "none" if run.iteration else options.weights  # a checkpoint has its own
     model = pretrained_classifier(options.model, len(data.classes), weights=weights_file)
@@ -306,15 +260,15 @@ def train(run: Run) -> None:
     frozen = freeze_all_but(model, head_of(options.model)) if freezes else []
     for_now = frozen if options.freeze_epochs else []
     optimizer, schedule = build_optimizer(model, options, len(loader))
-    signature = signature_of(options, data)
-    normalize = run.place(Normalize(signature.preprocessing.mean, signature.preprocessing.std))
+    normalize = run.place(Normalize(preprocessing.mean, preprocessing.std))
+    augment = [] if options.rand_augment is None else [v2.RandAugment(magnitude=options.rand_augment)]
     trainer = Engine(
         supervised_step(
             model,
             optimizer,
-            run.place(task.loss_fn),
+            run.place(loss_fn),
             compute=run.compute,
-            transform=nn.Sequential(*augmentation_of_batches(options), normalize),
+            transform=nn.Sequential(*augment, normalize),
             mix=build_mix(options, len(data.classes)),
             schedule=schedule,
             clip_norm=options.clip_norm,
@@ -328,11 +282,11 @@ def train(run: Run) -> None:
     run.attach(
         trainer,
         measure=[StepMeans(), LearningRate(optimizer), UnfreezeAfter(for_now, epochs=options.freeze_epochs)],
-        evaluate=evaluations(run, trainer, model, task, data, normalize),
+        evaluate=evaluations(run, trainer, model, loss_fn, data, normalize),
         save=save,
-        best=Best(f"val/{task.metric_name}", maximize=task.maximize),
-        show={"train/loss": "loss", f"val/{task.metric_name}": task.metric_name.replace("_", " ")},
-        signature=signature,
+        best=Best(f"val/{kind.metric_name}", maximize=kind.maximize),
+        show={"train/loss": "loss", f"val/{kind.metric_name}": kind.metric_name.replace("_", " ")},
+        signature=signature_of(options, data, preprocessing),
     )
     run.train(trainer, loader, epochs=options.epochs)
 

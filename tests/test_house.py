@@ -38,6 +38,7 @@ CORE = (
     "signature",
     "standard_streams",
     "steps",
+    "target_kinds",
     "translation_metrics",
 )
 

@@ -5,17 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from ignite.metrics import (
-    Accuracy,
-    ConfusionMatrix,
-    Loss,
-    MeanAbsoluteError,
-    Metric,
-    Precision,
-    Recall,
-    RootMeanSquaredError,
-)
+from ignite.metrics import ConfusionMatrix, Loss, Metric, Precision, Recall, RootMeanSquaredError
 from torch import Tensor, nn
+
+from ignite_pipeline.target_kinds import TARGET_KINDS
 
 BINS = 15
 WORST = 16
@@ -61,10 +54,10 @@ class Figures:
         return asdict(self)
 
 
-def measured(metrics: Mapping[str, Metric], y_pred: Tensor, y: Tensor) -> dict[str, Any]:
-    """Return what Ignite's metrics say of all predictions at once."""
-    values = {}
-    for name, metric in metrics.items():
+def measured(kind: str, others: Mapping[str, Metric], y_pred: Tensor, y: Tensor) -> dict[str, Any]:
+    """Return what a kind's own metric, by which a run knows its best model, and others say of all at once."""
+    own, values = TARGET_KINDS[kind], {}
+    for name, metric in {own.metric_name: own.metric(), **others}.items():
         metric.reset()
         metric.update((y_pred, y))
         values[name] = metric.compute()
@@ -82,8 +75,8 @@ def of_classes(log_probabilities: Tensor, y: Tensor, classes: Sequence[str], nam
     (0.6666666666666666, [[1, 0], [1, 1]], 'b')
     """
     found = measured(
+        "classes",
         {
-            "accuracy": Accuracy(),
             "loss": Loss(nn.functional.nll_loss),
             "precision": Precision(average=False),
             "recall": Recall(average=False),
@@ -137,8 +130,8 @@ def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figure
     ``all_labels_right`` is the share of images of which every label is right.
     """
     found = measured(
+        "labels",
         {
-            "all_labels_right": Accuracy(is_multilabel=True),
             "precision": Precision(average=False, is_multilabel=True),
             "recall": Recall(average=False, is_multilabel=True),
         },
@@ -155,5 +148,5 @@ def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figure
 
 def of_numbers(y_pred: Tensor, y: Tensor) -> Figures:
     """Return the figures of numbers ``(N, K)``."""
-    metrics = {"mean_absolute_error": MeanAbsoluteError(), "root_mean_squared_error": RootMeanSquaredError()}
-    return Figures(len(y), {name: float(value) for name, value in measured(metrics, y_pred, y).items()})
+    found = measured("numbers", {"root_mean_squared_error": RootMeanSquaredError()}, y_pred, y)
+    return Figures(len(y), {name: float(value) for name, value in found.items()})

@@ -78,19 +78,27 @@ def head_of(name: str) -> tuple[str, ...]:
     return tuple(entry for entry in some if some[entry].shape != others[entry].shape)
 
 
-def preprocessing_of(name: str) -> Preprocessing:
+def preprocessing_of(name: str, image_size: int | None = None) -> Preprocessing:
     """Return how images were prepared for torchvision's default weights of a classifier.
 
     Weights from elsewhere are taken to be like them; a vision transformer is built for that ``image_size``.
+    For another they are scaled in proportion, so that as much is cut off; `require_image_size` looks whether
+    the classifier takes it.
 
     >>> preprocessing_of("resnet18")
     Preprocessing(image_size=224, resize_size=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    >>> preprocessing_of("resnet18", 112).resize_size
+    128
     """
     _require_known(name)
+    if image_size is not None:
+        require_image_size(name, image_size)
     preset = _default(name).transforms()
+    (usual,), (resized,) = preset.crop_size, preset.resize_size
+    image_size = usual if image_size is None else image_size
     return Preprocessing(
-        image_size=preset.crop_size[0],
-        resize_size=preset.resize_size[0],
+        image_size=image_size,
+        resize_size=round(image_size * resized / usual),
         mean=tuple(preset.mean),
         std=tuple(preset.std),
     )

@@ -62,7 +62,7 @@ class _Rehearsal(Run):
         keyed, batch_size = loader.dataset, loader.batch_sampler.batch_size
         step, pins = step_of(trainer), loader.pin_memory
         self.parts = Parts(
-            keyed.dataset, step, batch_size, keyed.collate_fn, pins, self.compute, self._description
+            keyed.dataset, step, batch_size, keyed.collate_fn, pins, self.compute, self._loaders.description
         )
         raise Enough
 

@@ -1,9 +1,16 @@
 """What a recipe gives to its run."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from ignite.engine import Engine
+from torch import nn
+from torch.optim import Optimizer
+
+from handlers import Mistakes
+from handlers.states import Stateful
+from ignite_pipeline.signature import Signature
 
 
 class Handler(Protocol):
@@ -29,3 +36,47 @@ class Best:
 
     metric: str
     maximize: bool = True
+
+
+@dataclass(frozen=True)
+class Given:
+    """What `Run.attach` is given beside the trainer, and what the run's own handlers ask of it."""
+
+    save: Mapping[str, Stateful]
+    missing: Collection[str] = ()
+    measure: Sequence[Handler] = ()
+    evaluate: Sequence[Handler] = ()
+    best: Best | None = None
+    show: Mapping[str, str] | None = None
+    signature: Signature | None = None
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """The models among what is saved."""
+        return [thing for thing in self.save.values() if isinstance(thing, nn.Module)]
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """The first optimizer among what is saved."""
+        return next((thing for thing in self.save.values() if isinstance(thing, Optimizer)), None)
+
+    @property
+    def evaluators(self) -> list[Engine]:
+        """The engines of the evaluations."""
+        within = [getattr(handler, "evaluator", None) for handler in self.evaluate]
+        return [evaluator for evaluator in within if isinstance(evaluator, Engine)]
+
+    @property
+    def mistakes(self) -> list[Mistakes]:
+        """What keeps the errors of the evaluations, for the report."""
+        return [handler for handler in self.evaluate if isinstance(handler, Mistakes)]
+
+    @property
+    def score(self) -> str | None:
+        """The metric that decides which checkpoint is the best."""
+        return None if self.best is None else self.best.metric
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of it is better."""
+        return self.best is None or self.best.maximize
