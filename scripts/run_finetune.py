@@ -105,8 +105,15 @@ def add_model_options(parser: Parser) -> None:
 def add_recipe_options(parser: Parser) -> None:
     """Add what says how the model is trained."""
     add = parser.add_argument_group("recipe").add_argument
-    add("--epochs", type=number(int, least=1), default=10, help="(default: %(default)s)")
-    add("--batch-size", type=number(int, least=1), default=32, help="(default: %(default)s)")
+    add(
+        "--epochs",
+        type=number(int, least=1),
+        default=10,
+        help="passes over the training images (default: %(default)s)",
+    )
+    add(
+        "--batch-size", type=number(int, least=1), default=32, help="samples in a step (default: %(default)s)"
+    )
     add(
         "--lr",
         type=number(float, above=0),
@@ -118,7 +125,12 @@ def add_recipe_options(parser: Parser) -> None:
         type=number(float, above=0, most=1),
         help="rate of a block, in that of the next towards the head (default: 0.75, 1 for --weights none)",
     )
-    add("--weight-decay", type=number(float, least=0), default=0.05, help="(default: %(default)s)")
+    add(
+        "--weight-decay",
+        type=number(float, least=0),
+        default=0.05,
+        help="of the optimizer (default: %(default)s)",
+    )
     add(
         "--warmup-epochs",
         type=number(float, least=0),
@@ -128,7 +140,7 @@ def add_recipe_options(parser: Parser) -> None:
     add(
         "--label-smoothing",
         type=number(float, least=0, below=1),
-        help="(default: 0.1, 0 for labels and numbers)",
+        help="of the cross-entropy (default: 0.1, 0 for labels and numbers)",
     )
     add("--mixup", type=number(float, least=0.001), metavar="ALPHA", help="mix pairs of images, 0.2 say")
     add("--cutmix", type=number(float, least=0.001), metavar="ALPHA", help="paste patches of others, 1.0 say")

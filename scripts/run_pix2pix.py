@@ -65,7 +65,12 @@ def parser() -> Parser:
         "--image-size", type=int, choices=IMAGE_SIZES, default=256, help="pixels (default: %(default)s)"
     )
     model = parser.add_argument_group("model and recipe")
-    model.add_argument("--norm", choices=tuple(NORMS), default="batch", help="(default: %(default)s)")
+    model.add_argument(
+        "--norm",
+        choices=tuple(NORMS),
+        default="batch",
+        help="kind of normalisation layer (default: %(default)s)",
+    )
     model.add_argument(
         "--epochs",
         type=number(int, least=1),

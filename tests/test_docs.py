@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.option_tables import options_of, parsers, tables
+from tests.support.option_tables import options_of, parsers, tables, words_of
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -118,6 +118,11 @@ def test_every_script_has_its_options_in_the_tables():
     for parser in parsers().values():
         for action in options_of(parser):
             assert f"`{action.option_strings[-1]}" in pages
+
+
+@pytest.mark.parametrize("name", parsers())
+def test_help_says_what_every_option_does(name):
+    assert [action.option_strings for action in options_of(parsers()[name]) if not words_of(action)] == []
 
 
 def test_make_help_names_every_target():

@@ -60,7 +60,9 @@ def make_parser(tasks: Mapping[str, Recipe]) -> Parser:
     parser.add_argument("--dataset-factory", metavar="MODULE:FUNCTION", help="a data set of your own")
     parser.add_argument("--step-factory", metavar="MODULE:FUNCTION", help="a step of your own")
     parser.add_argument(
-        "--batch-size", type=number(int, least=1), help="(default: the recipe's; of a data set of yours, 64)"
+        "--batch-size",
+        type=number(int, least=1),
+        help="samples in a step (default: the recipe's; of a data set of yours, 64)",
     )
     parser.add_argument(
         "--num-workers", type=number(int, least=0), help="as you run it now (default: the run's, or 0)"
