@@ -1,5 +1,6 @@
 """The script as people run it: on image files, killed and resumed."""
 
+import html
 import json
 import os
 import shutil
@@ -36,6 +37,8 @@ def test_a_run_leaves_everything_behind(undisturbed):
         96,
     ]
     assert (undisturbed / "report.png").stat().st_size > 10_000
+    assert timing["diagnosis"] in html.unescape((undisturbed / "report.html").read_text())
+    assert json.loads((undisturbed / "mistakes.json").read_text())["classes"] == ["airplane", "bird"]
     assert not list(undisturbed.rglob("*.tmp"))
 
 
