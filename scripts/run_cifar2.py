@@ -90,7 +90,7 @@ def parser() -> Parser:
         "--model",
         choices=tuple(CLASSIFIERS),
         default="resnet",
-        help="two of them are the book's (default: %(default)s)",
+        help="conv and fully-connected are the book's (default: %(default)s)",
     )
     add = partial(model.add_argument, default=None)
     add("--epochs", type=number(int, least=1), help=f"passes over the training images {defaults('epochs')}")

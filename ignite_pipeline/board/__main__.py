@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "--port",
         type=number(int, least=1, below=65536),
         default=PORT,
-        help="of the server (default: %(default)s)",
+        help="port of the server (default: %(default)s)",
     )
     parser.add_argument(
         "--host",

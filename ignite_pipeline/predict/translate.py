@@ -42,9 +42,14 @@ def parser() -> Parser:
     add = parser.add_argument
     add("model", metavar="CHECKPOINT", help="a file, a run's directory (its best one), or a .pt2 program")
     add("images", metavar="IMAGE", nargs="*", help="files, folders and all below them, patterns in quotes")
-    add("--format", choices=tuple(FORMATS), default="text", help="of the lines (default: %(default)s)")
-    add("--output", metavar="DIR", type=named_path, help="gets a PNG for each image")
-    add("--sheet", metavar="PNG", type=named_path, help="a picture of images and their translations")
+    add(
+        "--format",
+        choices=tuple(FORMATS),
+        default="text",
+        help="how the lines are written (default: %(default)s)",
+    )
+    add("--output", metavar="DIR", type=named_path, help="folder that gets a PNG for each image")
+    add("--sheet", metavar="PNG", type=named_path, help="draw some of the images beside their translations")
     add("--pairs", action="store_true", help="the images are side-by-side pairs: take the source's half")
     add("--export", metavar="FILE", type=named_path, help="write the model: .pt2, .onnx, or .pt (weights)")
     add(

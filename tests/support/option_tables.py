@@ -102,6 +102,6 @@ def default_of(action: argparse.Action) -> str:
         return stated[1]
     if action.required:
         return "required"
-    if action.default in (None, False, argparse.SUPPRESS):
+    if action.default in (None, False, [], argparse.SUPPRESS):
         return "off" if action.nargs == 0 else "–"
     return str(action.default)
