@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default=os.environ.get("IGNITE_PIPELINE_CIFAR2"))
     parser.add_argument("--epochs", type=int, default=8, help="of each (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=2, help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="runs of each (default: %(default)s)")
     options = parser.parse_args()
     if options.data_root is None:
         print("not measured: give --data-root, or set IGNITE_PIPELINE_CIFAR2, to a folder of CIFAR-10")

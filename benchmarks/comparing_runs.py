@@ -154,7 +154,9 @@ def usual_ratio(found: Comparison) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure as the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repetitions", type=int, default=20, help="(default: %(default)s)")
+    parser.add_argument(
+        "--repetitions", type=int, default=20, help="of all comparisons (default: %(default)s)"
+    )
     parser.add_argument(
         "--keep", metavar="DIR", help="a new folder for the runs, which are removed otherwise"
     )

@@ -214,9 +214,11 @@ def main() -> None:
     """Train backbones, choose rates, train each variant with each seed; print accuracies and differences."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default=os.environ.get("IGNITE_PIPELINE_CIFAR2"))
-    parser.add_argument("--seeds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each (default: %(default)s)")
     parser.add_argument("--backbones", choices=("one", "each"), default="one", help="for all seeds, or each")
-    parser.add_argument("--backbone-epochs", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument(
+        "--backbone-epochs", type=int, default=5, help="of training each backbone (default: %(default)s)"
+    )
     parser.add_argument("--epochs", type=int, default=4, help=f"{COPIES} passes each (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="at a time (default: cores)")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary one)")

@@ -154,7 +154,9 @@ def memory_kib(name: str) -> int:
 def main() -> None:
     """Measure the contenders of each size in turn; print the medians and their spread."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(ROWS), help="(default: all)")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=list(ROWS), help="samples in an epoch (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="at most (default: %(default)s)")
     parser.add_argument("--most", type=int, default=MOST_TIMED, help="indices of an epoch to time")
     parser.add_argument("--memory-of", choices=tuple(CONTENDERS), help=argparse.SUPPRESS)

@@ -105,8 +105,10 @@ def measure_here(name: str, options: argparse.Namespace) -> float:
 def main() -> None:
     """Run the contenders in turn, print their medians and spread, write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--image-size", type=int, default=256, help="(default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[1, 4], help="(default: 1 and 4)")
+    parser.add_argument("--image-size", type=int, default=256, help="side in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, nargs="+", default=[1, 4], help="pairs in a step (default: 1 and 4)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="of each contender (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=8, help="steps in a round (default: %(default)s)")
     parser.add_argument("--only", help="measure this contender once, in this process")

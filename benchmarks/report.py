@@ -47,7 +47,9 @@ def main() -> None:
     """Run them one after the other; each section is written as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = list(BENCHMARKS.values())
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"(default: all, {' '.join(names)})")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"benchmarks to run (default: all, {' '.join(names)})"
+    )
     wanted = parser.parse_args().names or names
     if unknown := set(wanted) - set(names):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(names)}")

@@ -84,9 +84,11 @@ def main() -> None:
     """Train with each seed in turn; print means, and the share of the book's time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default=os.environ.get("IGNITE_PIPELINE_CIFAR2"))
-    parser.add_argument("--seeds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each (default: %(default)s)")
     names = ["book", *map(str, OURS)]
-    parser.add_argument("--only", nargs="+", default=names, choices=names, help="(default: all)")
+    parser.add_argument(
+        "--only", nargs="+", default=names, choices=names, help="train these alone (default: all)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     if options.data_root is None:

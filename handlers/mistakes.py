@@ -10,8 +10,9 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from handlers.files import write_whole
+from handlers.surest_errors import SurestErrors
 
-MOST, PER_ROW = 16, 8
+PER_ROW = 8
 _SIDE = 96
 
 
@@ -39,8 +40,7 @@ class Mistakes:
     ) -> None:
         self.classes, self.image_of = tuple(classes), image_of
         self._confusion: Tensor | None = None
-        self._worst: Tensor | None = None  # rows of probability, place, truth, answer
-        self._seen = 0
+        self._worst = SurestErrors(self.classes)
         evaluator.add_event_handler(Events.STARTED, self.start)
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.count)
 
@@ -50,8 +50,8 @@ class Mistakes:
 
     def start(self) -> None:
         """Begin anew: only the last evaluation counts."""
-        self._confusion = self._worst = None
-        self._seen = 0
+        self._confusion = None
+        self._worst = SurestErrors(self.classes)
 
     def count(self, engine: Engine) -> None:
         """Take in a batch."""
@@ -61,29 +61,14 @@ class Mistakes:
         number = len(self.classes)
         counts = torch.bincount(y * number + answers, minlength=number**2).view(number, number)
         self._confusion = counts if self._confusion is None else self._confusion + counts
-        places = torch.arange(self._seen, self._seen + len(y), device=y.device)
-        # What is right ranks last: its row is dropped when the rows are read.
-        wrongness = torch.where(answers != y, confidence, -1.0)
-        rows = torch.stack([wrongness.double(), places.double(), y.double(), answers.double()], 1)
-        rows = rows if self._worst is None else torch.cat([self._worst, rows])
-        self._worst = rows[rows[:, 0].argsort(descending=True, stable=True)[:MOST]]
-        self._seen += len(y)
+        self._worst.update(confidence, answers, y)
 
     def found(self) -> dict[str, Any]:
         """Return the confusion matrix, true classes by rows, and the worst errors; nothing before any."""
-        if self._confusion is None or self._worst is None:
+        if self._confusion is None:
             return {}
-        worst = [
-            {
-                "place": int(place),
-                "truth": self.classes[int(truth)],
-                "answer": self.classes[int(answer)],
-                "probability": probability,
-            }
-            for probability, place, truth, answer in self._worst.tolist()
-            if probability >= 0
-        ]
-        return {"classes": list(self.classes), "confusion": self._confusion.tolist(), "worst": worst}
+        confusion = self._confusion.tolist()
+        return {"classes": list(self.classes), "confusion": confusion, "worst": self._worst.found()}
 
     def write(self, directory: str | Path) -> None:
         """Write ``mistakes.json`` and ``mistakes.png``, if there was an evaluation."""

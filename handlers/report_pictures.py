@@ -8,7 +8,8 @@ from typing import Any
 
 from handlers.confusion_matrix import draw_confusion
 from handlers.files import require_regular
-from handlers.mistakes import MOST, PER_ROW
+from handlers.mistakes import PER_ROW
+from handlers.surest_errors import MOST
 
 _MATRIX_SHARE = 0.3
 

@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
             "--config",
             metavar="FILE",
             action=_AlreadyRead,
-            help="options in TOML, or the config.json of a run: those given here count first",
+            help="read options from TOML, or from a run's config.json; those on the command line count first",
         )
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -90,14 +90,18 @@ def parser() -> Parser:
         "--model",
         choices=tuple(CLASSIFIERS),
         default="resnet",
-        help="two of them are the book's (default: %(default)s)",
+        help="conv and fully-connected are the book's (default: %(default)s)",
     )
     add = partial(model.add_argument, default=None)
-    add("--epochs", type=number(int, least=1), help=defaults("epochs"))
-    add("--batch-size", type=number(int, least=1), help=defaults("batch_size"))
+    add("--epochs", type=number(int, least=1), help=f"passes over the training images {defaults('epochs')}")
+    add("--batch-size", type=number(int, least=1), help=f"samples in a step {defaults('batch_size')}")
     add("--lr", type=number(float, above=0), help=f"peak learning rate {defaults('lr')}")
-    add("--weight-decay", type=number(float, least=0), help=defaults("weight_decay"))
-    add("--label-smoothing", type=number(float, least=0, below=1), help=defaults("label_smoothing"))
+    add("--weight-decay", type=number(float, least=0), help=f"of the optimizer {defaults('weight_decay')}")
+    add(
+        "--label-smoothing",
+        type=number(float, least=0, below=1),
+        help=f"of the cross-entropy {defaults('label_smoothing')}",
+    )
     return parser
 
 

@@ -62,27 +62,39 @@ def parser() -> Parser:
         help="A is the left image of a pair: for façades, the photo (default: %(default)s)",
     )
     data.add_argument(
-        "--image-size", type=int, choices=IMAGE_SIZES, default=256, help="pixels (default: %(default)s)"
+        "--image-size",
+        type=int,
+        choices=IMAGE_SIZES,
+        default=256,
+        help="side in pixels (default: %(default)s)",
     )
     model = parser.add_argument_group("model and recipe")
-    model.add_argument("--norm", choices=tuple(NORMS), default="batch", help="(default: %(default)s)")
+    model.add_argument(
+        "--norm",
+        choices=tuple(NORMS),
+        default="batch",
+        help="kind of normalisation layer (default: %(default)s)",
+    )
     model.add_argument(
         "--epochs",
         type=number(int, least=1),
         default=100,
-        help="at the full learning rate (default: %(default)s)",
+        help="epochs at the full learning rate (default: %(default)s)",
     )
     model.add_argument(
         "--decay-epochs",
         type=number(int, least=0),
         default=100,
-        help="down to 0, after these (default: %(default)s)",
+        help="epochs after these, in which the rate falls to 0 (default: %(default)s)",
     )
     model.add_argument(
-        "--batch-size", type=number(int, least=1), default=1, help="pairs (default: %(default)s)"
+        "--batch-size", type=number(int, least=1), default=1, help="pairs in a step (default: %(default)s)"
     )
     model.add_argument(
-        "--lr", type=number(float, above=0), default=2e-4, help="of both Adams (default: %(default)s)"
+        "--lr",
+        type=number(float, above=0),
+        default=2e-4,
+        help="learning rate of both Adams (default: %(default)s)",
     )
     model.add_argument(
         "--lambda-l1",

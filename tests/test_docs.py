@@ -7,19 +7,22 @@ import ast
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.option_tables import options_of, parsers, tables
+from ignite_pipeline.run.outcome import say_how_it_went
+from tests.support.option_tables import options_of, parsers, tables, words_of
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPTIONS = [ROOT / "docs" / "options.md", ROOT / "docs" / "tools.md"]
 BLOCK = re.compile(r"(<!-- file -->\n)?^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"\bscripts/(\w+)\.py\b(.*)")
 FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
@@ -118,6 +121,54 @@ def test_every_script_has_its_options_in_the_tables():
     for parser in parsers().values():
         for action in options_of(parser):
             assert f"`{action.option_strings[-1]}" in pages
+
+
+@pytest.mark.parametrize("name", parsers())
+def test_help_says_what_every_option_does(name):
+    assert [action.option_strings for action in options_of(parsers()[name]) if not words_of(action)] == []
+
+
+def commands(page: Path) -> list[tuple[str, list[str]]]:
+    """Return the scripts that the blocks of a page call, each with its arguments."""
+    shell = "\n".join(re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
+    found = COMMAND.findall(shell.replace("\\\n", " "))
+    return [(name, shlex.split(words, comments=True)) for name, words in found]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=ids)
+def test_every_command_has_options_that_its_script_knows(page):
+    known = parsers()
+    for name, words in commands(page):
+        _, unknown = known[name].parse_known_args(words)  # ends with status 2 where a value is not allowed
+        assert not unknown or name == "profile_data", words  # whose other options are the recipe's
+
+
+def test_the_last_line_of_a_run_reads_as_in_the_readme(tmp_path, monkeypatch, capsys):
+    (line,) = re.findall(r"^312 iterations in .*$", README.read_text(), re.MULTILINE)
+    diagnosis = "handler-bound: draw (my_recipe.py:12), 31 %"
+    timing = {"wall_s": 8.1, "diagnosis": diagnosis, "findings": [{"kind": "handler-bound", "advice": None}]}
+    summary = {"iterations": 312, "images_per_s": 2474.3, "best": None, "timing": timing}
+    monkeypatch.chdir(tmp_path)
+    directory = Path("runs", "…")
+    directory.mkdir(parents=True)
+    (directory / "summary.json").write_text(json.dumps(summary))
+    say_how_it_went(directory)
+    assert capsys.readouterr().out == f"{line}\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "calls"),
+    [
+        ("cifar2", ["scripts/run_cifar2.py --epochs 5 --seed 1"]),
+        ("lint", ["ruff check .", "ruff format --check .", "/mypy\n"]),
+        ("test", ["ruff check .", "/mypy\n", "/pytest ", "--epochs 5 --seed 1"]),
+    ],
+)
+def test_make_calls_what_the_readme_says(target, calls):
+    command = ["make", "--dry-run", "--always-make", target, "ARGS=--epochs 5 --seed 1"]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for call in ["-m venv .venv", *calls]:
+        assert call in shown
 
 
 def test_make_help_names_every_target():

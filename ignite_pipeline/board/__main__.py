@@ -25,7 +25,10 @@ def parser() -> argparse.ArgumentParser:
     parser = Parser(prog=PROG, description="Show runs on a Visdom server.")
     parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="default: all under runs/, now and later")
     parser.add_argument(
-        "--port", type=number(int, least=1, below=65536), default=PORT, help="(default: %(default)s)"
+        "--port",
+        type=number(int, least=1, below=65536),
+        default=PORT,
+        help="port of the server (default: %(default)s)",
     )
     parser.add_argument(
         "--host",

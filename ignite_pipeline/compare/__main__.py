@@ -32,8 +32,12 @@ def parser() -> Parser:
     parser.add_argument(
         "sides", nargs="*", metavar="DIR", help="A and B: each a run directory, or a folder of some"
     )
-    parser.add_argument("--a", nargs="+", metavar="DIR", default=[], help="the runs of A, instead")
-    parser.add_argument("--b", nargs="+", metavar="DIR", default=[], help="the runs of B, instead")
+    parser.add_argument(
+        "--a", nargs="+", metavar="DIR", default=[], help="the runs of A, in place of the first DIR"
+    )
+    parser.add_argument(
+        "--b", nargs="+", metavar="DIR", default=[], help="the runs of B, in place of the second DIR"
+    )
     parser.add_argument(
         "--max-slower", type=share, metavar="5%", help="end with status 3 if B is slower by more"
     )
@@ -44,8 +48,12 @@ def parser() -> Parser:
         help="end with status 3 if the best metric of B is worse by more",
     )
     parser.add_argument("--table", metavar="FOLDER", help="list all runs under a folder instead")
-    parser.add_argument("--sort", metavar="NAME", help="of a column or a metric (default: start)")
-    parser.add_argument("--reverse", action="store_true", help="smallest number first, last word first")
+    parser.add_argument(
+        "--sort", metavar="NAME", help="column or metric by which --table is sorted (default: start)"
+    )
+    parser.add_argument(
+        "--reverse", action="store_true", help="sort the other way: smallest number first, last word first"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all that was found to a file")
     parser.add_argument("--picture", metavar="FILE", help="draw the comparison as a PNG")
     return parser

@@ -39,7 +39,12 @@ def parser() -> Parser:
     add("model", metavar="CHECKPOINT", help="a file, a run's directory (its best one), or a .pt2 program")
     add("data", metavar="DATA", type=named_path, help="folders of the classes, or val/ or test/ with these")
     add("--targets", metavar="CSV", type=named_path, help="a table of files and classes, for folders")
-    add("--output", metavar="DIR", type=named_path, help="(default: evaluation/NAME)")
+    add(
+        "--output",
+        metavar="DIR",
+        type=named_path,
+        help="folder of evaluation.json and evaluation.png (default: evaluation/NAME)",
+    )
     add("--inception", metavar="FILE", type=named_path, help="weights of Inception v3, for a generator's FID")
     add_where(parser)
     return parser

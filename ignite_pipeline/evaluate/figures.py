@@ -8,10 +8,10 @@ import torch
 from ignite.metrics import ConfusionMatrix, Loss, Metric, Precision, Recall, RootMeanSquaredError
 from torch import Tensor, nn
 
+from handlers.surest_errors import SurestErrors
 from ignite_pipeline.target_kinds import TARGET_KINDS
 
 BINS = 15
-WORST = 16
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ def of_classes(log_probabilities: Tensor, y: Tensor, classes: Sequence[str], nam
     confidence, answers = log_probabilities.exp().max(1)
     calibration = _calibration(confidence, answers == y)
     values["calibration_error"] = calibration.error
-    worst = _worst(confidence, answers, y, classes, names)
+    errors = SurestErrors(classes)
+    errors.update(confidence, answers, y)
+    worst = [WrongAnswer(names[error["place"]], **error) for error in errors.found()]
     return Figures(len(y), values, found["confusion"].int().tolist(), calibration, worst)
 
 
@@ -105,23 +107,6 @@ def _calibration(confidence: Tensor, is_right: Tensor) -> Calibration:
     error = (sums[0] - sums[1]).abs().sum() / counts.sum()
     mean_confidence, accuracy = ((total / counts.clamp_min(1)).tolist() for total in sums)
     return Calibration(counts.tolist(), mean_confidence, accuracy, error.item())
-
-
-def _worst(
-    confidence: Tensor, answers: Tensor, y: Tensor, classes: Sequence[str], names: Sequence[str]
-) -> list[WrongAnswer]:
-    wrong = (answers != y).nonzero().flatten()
-    surest = wrong[confidence[wrong].argsort(descending=True, stable=True)][:WORST].tolist()
-    return [
-        WrongAnswer(
-            names[place],
-            place,
-            classes[int(y[place])],
-            classes[int(answers[place])],
-            confidence[place].item(),
-        )
-        for place in surest
-    ]
 
 
 def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figures:

@@ -19,6 +19,7 @@ from ignite_pipeline.errors import BadInput
 from ignite_pipeline.evaluate.figures import Figures
 from ignite_pipeline.models.weight_files import load_weights, read_state_dict
 from ignite_pipeline.predict.trained_models import TrainedModel
+from ignite_pipeline.predict.translate import as_pixels
 from ignite_pipeline.seeding import EVALUATION_STREAM, Generators, position_seed
 from ignite_pipeline.translation_metrics import attach_translation_metrics
 
@@ -45,7 +46,7 @@ def evaluate_translations(
         with generators.seeded(position_seed(seed, EVALUATION_STREAM, engine.state.iteration)):
             fake = model.answers_of(batch[:, :3])
         if engine.state.iteration <= 4:
-            shown.extend(_as_pixels(part[0]) for part in (source, fake, target))
+            shown.extend(as_pixels(part[0]) for part in (source, fake, target))
         return {"y_pred": fake, "y": target}
 
     evaluator = Engine(translate)
@@ -62,10 +63,6 @@ def evaluate_translations(
         warnings.filterwarnings("ignore", "Matrix is singular")  # which that means
         metrics = evaluator.run(bar, epoch_length=len(pairs)).metrics
     return Figures(len(pairs), {name: float(value) for name, value in metrics.items()}), shown
-
-
-def _as_pixels(image: Tensor) -> Tensor:
-    return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 class _Inception(nn.Module):

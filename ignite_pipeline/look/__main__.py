@@ -39,8 +39,15 @@ def parser() -> Parser:
     add = parser.add_argument
     add("--data-root", metavar="DIR", type=named_path, required=True, help="images, in folders of any kind")
     add("--targets", metavar="CSV", type=named_path, help="a table of files and what they show")
-    add("--kind", choices=("auto", *KINDS), default="auto", help="of --targets (default: %(default)s)")
-    add("--output", metavar="DIR", type=named_path, help="of look.json and look.png (default: look/NAME)")
+    add(
+        "--kind", choices=("auto", *KINDS), default="auto", help="what --targets holds (default: %(default)s)"
+    )
+    add(
+        "--output",
+        metavar="DIR",
+        type=named_path,
+        help="folder of look.json and look.png (default: look/NAME)",
+    )
     return parser
 
 

@@ -38,8 +38,15 @@ def parser() -> Parser:
         help="a file, a run's directory (its best one), or a .pt2 program",
     )
     add("images", metavar="IMAGE", nargs="*", help="files, folders and all below them, patterns in quotes")
-    add("--format", choices=tuple(FORMATS), default="text", help="of the lines (default: %(default)s)")
-    add("--output", metavar="PNG", type=named_path, help=f"a picture of {MOST} of the images, and answers")
+    add(
+        "--format",
+        choices=tuple(FORMATS),
+        default="text",
+        help="how the lines are written (default: %(default)s)",
+    )
+    add(
+        "--output", metavar="PNG", type=named_path, help=f"draw up to {MOST} of the images with their answers"
+    )
     add(
         "--export",
         metavar="FILE",

@@ -59,7 +59,7 @@ def as_json_line(answer: Answer) -> str:
 def as_csv_line(answer: Answer) -> str:
     """Return the file, the class and its probability if there are such, and all values."""
     extra = [] if answer.probability is None else [answer.best, answer.probability]
-    return _csv([str(answer.path), *extra, *answer.values])
+    return csv_line([str(answer.path), *extra, *answer.values])
 
 
 def csv_header(signature: Signature) -> str:
@@ -71,10 +71,11 @@ def csv_header(signature: Signature) -> str:
     'file,class,probability,day,night'
     """
     extra = ["class", "probability"] if signature.kind == "classes" else []
-    return _csv(["file", *extra, *signature.outputs])
+    return csv_line(["file", *extra, *signature.outputs])
 
 
-def _csv(values: Iterable[object]) -> str:
+def csv_line(values: Iterable[object]) -> str:
+    """Return a row of a table."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(values)
     return text.getvalue()

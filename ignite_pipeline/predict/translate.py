@@ -2,6 +2,7 @@
 
 python -m ignite_pipeline.predict.translate RUN labels/ --output photos
 python -m ignite_pipeline.predict.translate CHECKPOINT facades/val --pairs --output photos --sheet photos.png
+python -m ignite_pipeline.predict.translate RUN facades/val --pairs --output photos --format csv
 python -m ignite_pipeline.predict.translate RUN --export generator.pt2
 """
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from handlers.errors import UnusableRun
 from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder, named_path, number
+from ignite_pipeline.data.batch_transforms import Centre
 from ignite_pipeline.data.images import UnreadableImage, progress, read_image
 from ignite_pipeline.data.paired import split_pair
 from ignite_pipeline.devices import PRECISIONS
@@ -28,6 +30,8 @@ from ignite_pipeline.predict.__main__ import export
 from ignite_pipeline.predict.named_images import find_images
 from ignite_pipeline.predict.sheet import COLUMNS, MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
+from ignite_pipeline.predict.translated_rows import FORMATS, Translated, csv_header
+from ignite_pipeline.translation_metrics import measure_of_one
 
 PROG = "python -m ignite_pipeline.predict.translate"
 
@@ -38,8 +42,14 @@ def parser() -> Parser:
     add = parser.add_argument
     add("model", metavar="CHECKPOINT", help="a file, a run's directory (its best one), or a .pt2 program")
     add("images", metavar="IMAGE", nargs="*", help="files, folders and all below them, patterns in quotes")
-    add("--output", metavar="DIR", type=named_path, help="gets a PNG for each image")
-    add("--sheet", metavar="PNG", type=named_path, help="a picture of images and their translations")
+    add(
+        "--format",
+        choices=tuple(FORMATS),
+        default="text",
+        help="how the lines are written (default: %(default)s)",
+    )
+    add("--output", metavar="DIR", type=named_path, help="folder that gets a PNG for each image")
+    add("--sheet", metavar="PNG", type=named_path, help="draw some of the images beside their translations")
     add("--pairs", action="store_true", help="the images are side-by-side pairs: take the source's half")
     add("--export", metavar="FILE", type=named_path, help="write the model: .pt2, .onnx, or .pt (weights)")
     add(
@@ -91,26 +101,30 @@ def plan(images: Iterable[Path], output: Path) -> dict[Path, Path]:
 def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argparse.Namespace) -> int:
     """Translate each image on its own, as in validation; return how many could not be read."""
     side, resized, unreadable = model.signature.preprocessing.image_size, 0, 0
+    if options.format == "csv":
+        print(csv_header(measured=options.pairs))
+    measure = measure_of_one() if options.pairs and options.format != "text" else None
     sheet: list[Tensor] = []
     bar = progress(total=len(targets), description="translating")
     with closing(bar), model.inferring():
-        for target, path in targets.items():
+        for output, path in targets.items():
             try:
-                image = read_image(path)
+                images: tuple[Image.Image, ...] = (read_image(path),)
             except UnreadableImage as error:
                 bar.write(str(error), file=sys.stderr)
                 unreadable += 1
                 continue
             if options.pairs:
-                image = split_pair(image, path)[1 if model.signature.outputs == ("A",) else 0]
-            if image.size != (side, side):
-                image, resized = image.resize((side, side), Image.Resampling.BICUBIC), resized + 1
-            source = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+                images = split_pair(images[0], path)[:: -1 if model.signature.outputs == ("A",) else 1]
+            resized += images[0].size != (side, side)
+            source, *target = (pixels_of(image, side) for image in images)
             torch.manual_seed(options.seed)
-            fake = translate(model, source)
-            write_png(fake, target)
+            answer = model.answers_of(source.unsqueeze(0))[0]
+            distances = measure(answer, Centre()(target[0])) if measure else None
+            fake = as_pixels(answer)
+            write_png(fake, output)
             bar.clear()
-            print(f"{path}\t{target}")
+            print(FORMATS[options.format](Translated(path, output, images[0].size, side, distances)))
             bar.update()
             if len(sheet) < MOST:
                 sheet += [source, fake]
@@ -123,10 +137,15 @@ def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argpa
     return unreadable
 
 
-def translate(model: TrainedModel, source: Tensor) -> Tensor:
-    """Return the translation of an image ``(3, S, S)`` uint8, as such a one."""
-    fake = model.answers_of(source.unsqueeze(0))[0]
-    return ((fake + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+def pixels_of(image: Image.Image, side: int) -> Tensor:
+    """Return an image as a generator takes it, ``(3, S, S)`` uint8."""
+    resized = image.resize((side, side), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def as_pixels(image: Tensor) -> Tensor:
+    """Return an image in [-1, 1] as uint8."""
+    return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def write_png(image: Tensor, path: Path) -> None:

@@ -54,25 +54,31 @@ def make_parser(tasks: Mapping[str, Recipe]) -> Parser:
         description="Measure data set, transforms, loader, step and loop; find a better setting.",
     )
     if tasks:
-        parser.add_argument("--task", choices=tuple(tasks), help="one of ours")
-    parser.add_argument("--run", metavar="DIR", help="a run, which may go on: its recipe, options and data")
+        parser.add_argument("--task", choices=tuple(tasks), help="a recipe of ours")
+    parser.add_argument(
+        "--run", metavar="DIR", help="a run, which may still train: its recipe, options and data"
+    )
     parser.add_argument("--recipe", metavar="MODULE", help="a recipe of your own: train(run) and parser()")
     parser.add_argument("--dataset-factory", metavar="MODULE:FUNCTION", help="a data set of your own")
     parser.add_argument("--step-factory", metavar="MODULE:FUNCTION", help="a step of your own")
     parser.add_argument(
-        "--batch-size", type=number(int, least=1), help="(default: the recipe's; of a data set of yours, 64)"
+        "--batch-size",
+        type=number(int, least=1),
+        help="samples in a step (default: the recipe's; of a data set of yours, 64)",
     )
     parser.add_argument(
-        "--num-workers", type=number(int, least=0), help="as you run it now (default: the run's, or 0)"
+        "--num-workers", type=number(int, least=0), help="as many as you use now (default: the run's, or 0)"
     )
     parser.add_argument(
         "--seconds",
         type=number(float, above=0),
         default=0.5,
-        help="for the shortest measurement; others take up to four times that (default: %(default)s)",
+        help="length of the shortest measurement; others take up to four times that (default: %(default)s)",
     )
     parser.add_argument(
-        "--output", metavar="DIR", help="of profile.json and profile.png (default: the run's, or this one)"
+        "--output",
+        metavar="DIR",
+        help="folder of profile.json and profile.png (default: the run's, or this one)",
     )
     return parser
 

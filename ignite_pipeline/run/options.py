@@ -90,13 +90,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--output", metavar="DIR", type=absolute_path, help="run directory (default: runs/TASK/TIME-SEED)")
     add("--resume", metavar="DIR", type=named_path, help="go on with the run in DIR, with its own options")
-    add("--max-iterations", type=number(int, least=1), help="end after so many (default: all epochs)")
+    add(
+        "--max-iterations",
+        type=number(int, least=1),
+        help="end after so many iterations (default: all epochs)",
+    )
     add(
         "--checkpoint-every-s",
         type=number(float, above=0),
         default=60.0,
         metavar="SECONDS",
-        help="save inside long epochs too (default: %(default)s)",
+        help="save so often inside long epochs, too (default: %(default)s)",
     )
     add(
         "--save-in-background",

@@ -8,8 +8,8 @@ from ignite.engine import Engine
 from PIL import Image
 
 from handlers import Mistakes
-from handlers.mistakes import MOST
 from handlers.report_pictures import Samples, TakenFor, pictures_of
+from handlers.surest_errors import MOST
 
 
 def evaluated(batches, classes=("day", "night"), **options):

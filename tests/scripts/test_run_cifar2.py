@@ -1,5 +1,6 @@
 """The script as people run it: on image files, killed and resumed."""
 
+import html
 import json
 import os
 import shutil
@@ -36,6 +37,11 @@ def test_a_run_leaves_everything_behind(undisturbed):
         96,
     ]
     assert (undisturbed / "report.png").stat().st_size > 10_000
+    assert timing["diagnosis"] in html.unescape((undisturbed / "report.html").read_text())
+    assert json.loads((undisturbed / "mistakes.json").read_text())["classes"] == ["airplane", "bird"]
+    kept = [int(path.stem.split("_")[1]) for path in sorted((undisturbed / "checkpoints").iterdir())]
+    newest_two_and_best = {*kept[-2:], 32 * found["best"]["epoch"]}
+    assert (kept[-1], set(kept)) == (96, newest_two_and_best)
     assert not list(undisturbed.rglob("*.tmp"))
 
 

@@ -1,5 +1,6 @@
 """The pix2pix scripts as people run them: killed, resumed, applied to new images, and given bad input."""
 
+import csv
 import json
 import shutil
 import signal
@@ -113,6 +114,37 @@ def test_translating_pairs_gives_what_validation_saw(undisturbed, checkpoint, pa
     translate.main([str(checkpoint), str(pairs / "val" / "000.png"), "--pairs", "--output", str(again)])
     with Image.open(again / "000.png") as image:
         assert torch.equal(torch.tensor(list(image.tobytes())), ours)
+
+
+def test_translations_of_pairs_are_measured_as_in_validation(checkpoint, pairs, tmp_path, capsys):
+    where = [str(checkpoint), str(pairs / "val"), "--pairs"]
+    translate.main([*where, "--output", str(tmp_path / "a"), "--format", "csv"])
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    translate.main([*where, "--output", str(tmp_path / "b"), "--format", "json"])
+    objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    images = sorted((pairs / "val").iterdir())
+    assert [row["file"] for row in rows] == [one["file"] for one in objects] == list(map(str, images))
+    for row, one in zip(rows, objects, strict=True):
+        assert (row["width"], row["height"], row["image_size"]) == ("40", "40", "32")
+        assert row == {name: str(value) for name, value in one.items()} | {"output": row["output"]}
+        for output in (row["output"], one["output"]):
+            with Image.open(output) as image:
+                assert image.size == (32, 32)
+    # Generators of this size have no dropout, whose draws would differ.
+    evaluate.main([str(checkpoint), str(pairs), "--output", str(tmp_path / "out")])
+    whole = json.loads((tmp_path / "out" / "evaluation.json").read_text())["values"]
+    means = {name: sum(one[name] for one in objects) / len(objects) for name in whole}
+    assert means == pytest.approx(whole, rel=1e-5)
+
+
+def test_images_without_a_target_have_a_row_without_distances(checkpoint, tmp_path, capsys):
+    Image.effect_noise((50, 20), 50).save(tmp_path / "a, b.png")
+    (tmp_path / "c.png").write_bytes(b"no image")
+    with pytest.raises(SystemExit) as stop:
+        translate.main([str(checkpoint), str(tmp_path), "--output", str(tmp_path / "out"), "--format", "csv"])
+    assert stop.value.code == 2
+    (row,) = csv.reader(capsys.readouterr().out.splitlines()[1:])
+    assert row == [str(tmp_path / "a, b.png"), str(tmp_path / "out" / "a, b.png"), "50", "20", "32"]
 
 
 def test_evaluating_a_checkpoint_gives_the_figures_of_the_run_to_the_last_bit(pairs, tmp_path):

@@ -19,16 +19,6 @@ from ignite_pipeline.run.options import add_run_options
 from profile_data import TASKS
 
 OF_RECIPES = {"run_cifar2": run_cifar2, "run_finetune": run_finetune, "run_pix2pix": run_pix2pix}
-# What --help leaves to the names.
-PLAIN = {
-    "--epochs": "passes over the training images",
-    "--batch-size": "samples in a step",
-    "--weight-decay": "of the optimizer",
-    "--label-smoothing": "of the cross-entropy",
-    "--norm": "kind of normalisation layer",
-    "--output": "where to write",
-    "--port": "of the server",
-}
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -85,7 +75,7 @@ def table(actions: Iterable[argparse.Action]) -> str:
 
 def row(action: argparse.Action) -> str:
     name = action.option_strings[-1]
-    return f"| `{name}{value_of(action)}` | {default_of(action)} | {words_of(action) or PLAIN[name]} |"
+    return f"| `{name}{value_of(action)}` | {default_of(action)} | {words_of(action)} |"
 
 
 def value_of(action: argparse.Action) -> str:
@@ -112,6 +102,6 @@ def default_of(action: argparse.Action) -> str:
         return stated[1]
     if action.required:
         return "required"
-    if action.default in (None, False, argparse.SUPPRESS):
+    if action.default in (None, False, [], argparse.SUPPRESS):
         return "off" if action.nargs == 0 else "–"
     return str(action.default)
