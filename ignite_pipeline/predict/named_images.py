@@ -5,8 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
+from ignite_pipeline.data.known_files import IMAGE_SUFFIXES
 from ignite_pipeline.errors import BadInput
 
 
@@ -24,11 +23,11 @@ def find_images(names: Sequence[str]) -> list[Path]:
             paths = [path for path in paths if not path.is_dir()]
         if not paths:
             what = "holds no image" if os.path.isdir(name) else "no such file, and no pattern of files"
-            raise BadInput(f"{name}: {what} ({', '.join(IMG_EXTENSIONS)})")
+            raise BadInput(f"{name}: {what} ({', '.join(IMAGE_SUFFIXES)})")
         found.update(dict.fromkeys(paths))
     return list(found)
 
 
 def _below(folder: Path) -> list[Path]:
     paths = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in paths if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
+    return sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
