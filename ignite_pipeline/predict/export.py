@@ -2,7 +2,8 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,26 @@ def _as_text(signature: Signature) -> str:
     return json.dumps(signature.as_json(), indent=2) + "\n"
 
 
+@contextmanager
+def _naming(predictor: Predictor, what: str) -> Iterator[None]:
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:  # whatever a model does that cannot be traced, or written
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        name, reason = type(predictor.model).__name__, str(cause).strip().partition("\n")[0]
+        raise BadInput(f"--export: {name} cannot be exported{what}: {reason}") from error
+
+
 def _exported(predictor: Predictor) -> Any:
     side, one_by_one = predictor.signature.preprocessing.image_size, predictor.signature.kind == "image"
     images = torch.zeros(1 if one_by_one else 2, 3, side, side, dtype=torch.uint8)
     shapes = None if one_by_one else ({0: torch.export.Dim("batch")},)
-    try:
+    with _naming(predictor, ""):
         return torch.export.export(predictor, (images,), dynamic_shapes=shapes)
-    except Exception as error:  # whatever a model does that cannot be traced
-        reason = str(error).strip().partition("\n")[0]
-        raise BadInput(f"--export: {type(predictor.model).__name__} cannot be exported: {reason}") from error
 
 
 def _write_program(predictor: Predictor) -> Callable[[Path], object]:
@@ -98,14 +110,38 @@ def _write_program(predictor: Predictor) -> Callable[[Path], object]:
 def _write_onnx(predictor: Predictor) -> Callable[[Path], object]:
     if missing := [package for package in ("onnx", "onnxscript") if find_spec(package) is None]:
         raise BadInput(f"--export: ONNX needs {' and '.join(missing)}: pip install 'ignite_pipeline[onnx]'")
-    program = torch.onnx.export(
-        _exported(predictor), input_names=["images"], output_names=["answers"], dynamo=True, verbose=False
-    )
-    assert program is not None
-    content = program.model_proto
-    entry = content.metadata_props.add()
-    entry.key, entry.value = SIGNATURE, _as_text(predictor.signature)
-    return lambda path: path.write_bytes(content.SerializeToString())
+    with _naming(predictor, " to ONNX (a .pt2 program has fewer limits)"):
+        program = torch.onnx.export(
+            _with_batch_statistics(_exported(predictor), one_by_one=predictor.signature.kind == "image"),
+            input_names=["images"],
+            output_names=["answers"],
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        content = program.model_proto
+        entry = content.metadata_props.add()
+        entry.key, entry.value = SIGNATURE, _as_text(predictor.signature)
+        whole = content.SerializeToString()
+    return lambda path: path.write_bytes(whole)
+
+
+def _with_batch_statistics(program: Any, *, one_by_one: bool) -> Any:
+    """Let a batch norm that uses the statistics of the batch do so in ONNX, too.
+
+    The exporter takes any batch norm for one that uses its running statistics. A single image's are those of
+    an instance norm.
+    """
+    for node in program.graph.nodes:
+        if node.target is torch.ops.aten.batch_norm.default and node.args[5]:
+            if not one_by_one:
+                raise BadInput(
+                    "--export: ONNX has no batch norm that uses the statistics of the batch; write a .pt2"
+                )
+            x, weight, bias, _, _, _, momentum, epsilon, cudnn = node.args
+            node.target = torch.ops.aten.instance_norm.default
+            node.args = (x, weight, bias, None, None, True, momentum, epsilon, cudnn)
+    return program
 
 
 def _write_weights(predictor: Predictor) -> Callable[[Path], object]:
