@@ -153,7 +153,21 @@ def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figure
     return Figures(len(y), values)
 
 
-def of_numbers(y_pred: Tensor, y: Tensor) -> Figures:
-    """Return the figures of numbers ``(N, K)``."""
+def of_numbers(y_pred: Tensor, y: Tensor, names: Sequence[str]) -> Figures:
+    """Return the figures of numbers ``(N, K)``: over all of them and, of several, for each name.
+
+    >>> figures = of_numbers(torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 2.0]]), ["age", "height"])
+    >>> [figures.values[f"mean_absolute_error{of}"] for of in ("", "/age", "/height")]
+    [1.5, 0.0, 3.0]
+    """
+    # Flat, for Ignite's sums would be divided by N, not by N times K.
+    parts = {"": (y_pred.flatten(), y.flatten())}
+    if len(names) > 1:
+        parts |= {f"/{name}": (y_pred[:, column], y[:, column]) for column, name in enumerate(names)}
     metrics = {"mean_absolute_error": MeanAbsoluteError(), "root_mean_squared_error": RootMeanSquaredError()}
-    return Figures(len(y), {name: float(value) for name, value in measured(metrics, y_pred, y).items()})
+    values = {
+        f"{quantity}{part}": float(value)
+        for part, numbers in parts.items()
+        for quantity, value in measured(metrics, *numbers).items()
+    }
+    return Figures(len(y), values)

@@ -28,15 +28,18 @@ _MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 def evaluate_translations(
     model: TrainedModel, root: Path, *, inception: str | None = None
-) -> tuple[Figures, list[Tensor]]:
-    """Return L1, PSNR and SSIM, and images for a picture: four of source, translation and target.
+) -> tuple[Figures, list[Tensor], int]:
+    """Return L1, PSNR and SSIM, images for a picture (four of source, translation and target), and how many
+    pairs could not be read, which are said and left out.
 
     With the weights of torchvision's Inception v3 in a file, FID too (Heusel et al., arXiv 1706.08500). Each
     image is translated on its own, with the dropout that the run drew for it in its evaluations.
     """
     side = model.signature.preprocessing.image_size
     direction = "BtoA" if model.signature.outputs == ("A",) else "AtoB"
-    pairs = validation_pairs(root, direction=direction, image_size=side)
+    pairs, unreadable = validation_pairs(root, direction=direction, image_size=side)
+    for message in unreadable:
+        say(message)
     seed = (model.config or {}).get("options", {}).get("seed", 0)
     generators, split, shown = Generators(model.device), SplitPair(), list[Tensor]()
 
@@ -61,7 +64,11 @@ def evaluate_translations(
     with bar, model.inferring(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Matrix is singular")  # which that means
         metrics = evaluator.run(bar, epoch_length=len(pairs)).metrics
-    return Figures(len(pairs), {name: float(value) for name, value in metrics.items()}), shown
+    return (
+        Figures(len(pairs), {name: float(value) for name, value in metrics.items()}),
+        shown,
+        len(unreadable),
+    )
 
 
 def _as_pixels(image: Tensor) -> Tensor:

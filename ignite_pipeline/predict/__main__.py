@@ -14,13 +14,14 @@ from pathlib import Path
 from torch import Tensor
 
 from handlers.errors import UnusableRun
-from ignite_pipeline.command_line import Parser, exit_on_bad_input, named_path, number
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, named_path
 from ignite_pipeline.data.images import progress
-from ignite_pipeline.devices import PRECISIONS
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.output_files import require_writable
 from ignite_pipeline.predict.batches import read_in_batches
-from ignite_pipeline.predict.export import export_model
+from ignite_pipeline.predict.export import export_trained
 from ignite_pipeline.predict.named_images import find_images
+from ignite_pipeline.predict.options import add_batch_size, add_device_options
 from ignite_pipeline.predict.rows import FORMATS, Answer, csv_header
 from ignite_pipeline.predict.sheet import MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
@@ -46,16 +47,9 @@ def parser() -> Parser:
         type=named_path,
         help="write the model: .pt2, .onnx, or .pt (weights)",
     )
-    add_where(parser)
+    add_device_options(parser)
+    add_batch_size(parser)
     return parser
-
-
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """Add what says how a trained model computes."""
-    add = parser.add_argument
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    add("--precision", choices=PRECISIONS, help="number format (default: that of the run)")
-    add("--batch-size", type=number(int, least=1), help="images at once (default: as in validation)")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -70,18 +64,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         model = load_trained(options.model, device=options.device, precision=options.precision)
         if model.signature.kind == "image":
             raise BadInput(f"{options.model}: translates images; use {PROG}.translate")
+        if options.output is not None:
+            require_writable(options.output, option="--output", inputs=[model.source, *images])
         if options.export is not None:
-            export(model, options.export)
+            export_trained(model, options.export, inputs=images)
         if images and predict(model, images, options):
             sys.exit(2)
-
-
-def export(model: TrainedModel, path: str) -> None:
-    """Write a trained model for other programs."""
-    if model.predictor is None:
-        raise BadInput(f"--export: {model.source} has been exported already; give a checkpoint")
-    export_model(model.predictor.model, model.signature, path)
-    print(f"{path}: the model of {model.source}", file=sys.stderr)
 
 
 def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namespace) -> int:

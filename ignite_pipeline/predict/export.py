@@ -2,7 +2,8 @@
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from handlers.checkpoint_files import NAME
+from handlers.files import read_regular
 from ignite_pipeline.data.batch_transforms import Normalize
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.output_files import write_output
-from ignite_pipeline.predict.trained_models import PROGRAM_SUFFIX, SIGNATURE
+from ignite_pipeline.output_files import require_writable, write_output
+from ignite_pipeline.predict.trained_models import PROGRAM_SUFFIX, SIGNATURE, TrainedModel
 from ignite_pipeline.predictor import Predictor
 from ignite_pipeline.signature import Signature
 
@@ -42,6 +45,12 @@ def export_model(model: nn.Module, signature: Signature, path: str | Path) -> No
     writers = {PROGRAM_SUFFIX: _write_program, ".onnx": _write_onnx, ".pt": _write_weights}
     if path.suffix not in writers:
         raise BadInput(f"--export {path}: must end in {', '.join(writers)}")
+    if NAME.fullmatch(path.name):
+        raise BadInput(f"--export {path}: the checkpoints of a run are called so; give another name")
+    require_writable(path, option="--export")
+    beside = path.with_suffix(".json")
+    if path.suffix == ".pt":
+        _require_no_other(beside)
     portable = copy.deepcopy(model).cpu()
     portable.to(memory_format=torch.contiguous_format)
     predictor = Predictor(portable, signature)
@@ -51,8 +60,30 @@ def export_model(model: nn.Module, signature: Signature, path: str | Path) -> No
         write = writers[path.suffix](predictor)
     write_output(path, write, option="--export")
     if path.suffix == ".pt":
-        beside, text = path.with_suffix(".json"), _as_text(signature)
+        text = _as_text(signature)
         write_output(beside, lambda place: place.write_text(text), option="--export")
+
+
+def export_trained(model: TrainedModel, path: str, *, inputs: Iterable[str | Path] = ()) -> None:
+    """Write a model that has been loaded; neither its own file is replaced nor one of ``inputs``."""
+    if model.predictor is None:
+        raise BadInput(f"--export: {model.source} has been exported already; give a checkpoint")
+    require_writable(path, option="--export", inputs=[model.source, *inputs])
+    export_model(model.predictor.model, model.signature, path)
+    print(f"{path}: the model of {model.source}", file=sys.stderr)
+
+
+def _require_no_other(beside: Path) -> None:
+    """Raise `BadInput` if the signature would replace another file, such as the ``config.json`` of a run."""
+    require_writable(beside, option="--export")
+    try:
+        Signature.from_json(json.loads(read_regular(beside)))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError) as error:  # BadInput is one
+        raise BadInput(
+            f"--export: {beside} gets the signature, but is no signature now; give another name"
+        ) from error
 
 
 class _NormalizeAnew(nn.Module):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +58,28 @@ def test_folders_of_other_classes_are_said_and_left_out(undisturbed, image_tree,
     assert "the model does not know aardvark: left out" in capsys.readouterr().err
 
 
+def test_another_checkpoint_is_measured_into_another_folder(
+    undisturbed, image_tree, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    checkpoints = sorted((undisturbed / "checkpoints").glob("*.pt"))[:2]
+    for checkpoint in checkpoints:
+        evaluate.main([str(checkpoint), str(image_tree / "val")])
+        folder = Path("evaluation", undisturbed.name, checkpoint.stem, "val")
+        assert json.loads((folder / "evaluation.json").read_text())["model"] == str(checkpoint)
+    assert len(list(tmp_path.rglob("evaluation.json"))) == len(checkpoints) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_computed(
+    undisturbed, image_tree, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(evaluate, "evaluate_images", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        evaluate.main([str(undisturbed), str(image_tree), "--output", str(tmp_path / "file" / "out")])
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_unreadable_images_are_counted(undisturbed, image_tree, tmp_path, capsys):
     data = shutil.copytree(image_tree / "val", tmp_path / "data")
     min((data / "bird").iterdir()).write_bytes(b"no image")
@@ -93,8 +116,20 @@ def test_labels_and_numbers_have_figures_of_their_own():
     found = of_labels(probabilities, y, ["red", "round"]).values
     assert found["all_labels_right"] == 0.5
     assert (found["precision/red"], found["recall/red"], found["precision/round"]) == (0.5, 1, 1)
-    found = of_numbers(torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [1.0]])).values
+    found = of_numbers(torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [1.0]]), ["age"]).values
     assert found == {"mean_absolute_error": 2, "root_mean_squared_error": pytest.approx(5**0.5)}
+
+
+def test_several_numbers_are_averaged_over_all_and_measured_one_by_one():
+    y_pred, y = torch.tensor([[1.0, 5.0], [1.0, 3.0]]), torch.tensor([[1.0, 1.0], [1.0, 5.0]])
+    assert of_numbers(y_pred, y, ["age", "height"]).values == {
+        "mean_absolute_error": 1.5,
+        "root_mean_squared_error": pytest.approx(5**0.5),
+        "mean_absolute_error/age": 0,
+        "root_mean_squared_error/age": 0,
+        "mean_absolute_error/height": 3,
+        "root_mean_squared_error/height": pytest.approx(10**0.5),
+    }
 
 
 class Brightness(nn.Module):
@@ -118,7 +153,8 @@ def test_numbers_of_a_table_are_measured(tmp_path):
     [
         (["{tmp}/nowhere"], "{tmp}/nowhere: no such folder"),
         (["{tmp}/empty"], "holds no folder of the model's classes, airplane, bird"),
-        (["{val}", "--output", "{val}/out"], "give another --output"),
+        (["{val}", "--output", "{val}/out"], "{val}/out would lie in DATA {val}, where"),
+        (["{val}", "--inception", "{tmp}/no.pt"], "--inception is nothing for"),
         (["{val}", "--output", "{tmp}/file/out"], "--output {tmp}/file/out cannot be written"),
     ],
 )

@@ -45,6 +45,10 @@ def answers(capfd, *arguments, status=None):
     return said.out.splitlines(), said.err
 
 
+def contents(*paths):
+    return [path.read_bytes() for path in paths]
+
+
 def share_right(lines):
     rows = [line.split("\t") for line in lines]
     return sum(Path(path).parent.name == answer for path, answer, _ in rows) / len(rows)
@@ -175,16 +179,34 @@ def test_a_checkpoint_that_cannot_answer_says_so(signature, line, tmp_path, capf
         (["{image}", "--output", "{tmp}/no/sheet.png"], "--output {tmp}/no/sheet.png cannot be written"),
         (["--export", "{tmp}/model.h5"], "--export {tmp}/model.h5: must end in .pt2, .onnx, .pt"),
         (["--export", "{tmp}/no/model.pt"], "--export {tmp}/no/model.pt cannot be written"),
+        (["{image}", "--output", "{image}"], "--output {image} would replace {image}"),
+        (["{image}", "--export", "{image}"], "--export {image} would replace {image}"),
+        (["--export", "{checkpoint}"], "--export {checkpoint} would replace {checkpoint}"),
+        (["--export", "{tmp}/checkpoint_00000001.pt"], "the checkpoints of a run are called so"),
+        (["--export", "{run}/config.pt"], "{run}/config.json gets the signature, but is no signature now"),
     ],
 )
 def test_bad_input_is_one_line(arguments, line, undisturbed, image_tree, tmp_path, capfd):
     (tmp_path / "empty").mkdir()
-    names = {"tmp": tmp_path, "image": next((image_tree / "val" / "bird").iterdir())}
+    image, run = next((image_tree / "val" / "bird").iterdir()), undisturbed
+    names = {"tmp": tmp_path, "image": image, "run": run, "checkpoint": best_checkpoint(run)}
+    before = contents(names["image"], names["checkpoint"], run / "config.json")
     given = [argument.format(**names) for argument in arguments]
     _, error = answers(capfd, undisturbed, *given, status=2)
     assert line.format(**names) in error
     assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    assert contents(names["image"], names["checkpoint"], run / "config.json") == before
+
+
+def test_an_output_that_cannot_be_written_is_named_before_anything_is_computed(
+    undisturbed, image_tree, tmp_path, capfd
+):
+    lines, error = answers(
+        capfd, undisturbed, image_tree / "val", "--output", tmp_path / "no" / "a.png", status=2
+    )
+    assert lines == []
+    assert "a.png cannot be written: No such file" in error
 
 
 @pytest.mark.parametrize("name", ["nowhere.pt", "nowhere.pt2", "text.pt2", "other.pt2"])
