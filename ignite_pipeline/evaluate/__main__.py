@@ -127,7 +127,7 @@ def evaluate_images(
 
 def read(model: TrainedModel, data: LabelledData, place: int) -> Tensor:
     """Return one image as the model takes it."""
-    return model.signature.preprocessing.cut(data.images[place][0])
+    return model.signature.preprocessing.apply(data.images[place][0])
 
 
 def predictions(
@@ -136,11 +136,12 @@ def predictions(
     """Return log-probabilities, or other answers; the places of these images; how many have none."""
     rows, places, unreadable = list[Tensor](), list[int](), 0
     batch_size = batch_size or model.signature.batch_size
+    predict = model.log_probabilities if model.signature.kind == "classes" else model.predict
     bar = progress(total=len(data), description="evaluating")
     with bar, model.inferring():
         for batch in read_in_batches(range(len(data)), partial(read, model, data), batch_size=batch_size):
             if batch.items:
-                rows.append(model.log_answers_of(batch.images))
+                rows.append(predict(batch.images))
             places += batch.items
             unreadable += batch.unreadable
             bar.update(len(batch.items) + batch.unreadable)

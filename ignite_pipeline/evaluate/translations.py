@@ -40,13 +40,12 @@ def evaluate_translations(
     pairs, unreadable = validation_pairs(root, direction=direction, image_size=side)
     for message in unreadable:
         say(message)
-    seed = (model.config or {}).get("options", {}).get("seed", 0)
     generators, split, shown = Generators(model.device), SplitPair(), list[Tensor]()
 
     def translate(engine: Engine, batch: Tensor) -> dict[str, Tensor]:
         source, target = split(batch)
-        with generators.seeded(position_seed(seed, EVALUATION_STREAM, engine.state.iteration)):
-            fake = model.answers_of(batch[:, :3])
+        with generators.seeded(position_seed(model.seed, EVALUATION_STREAM, engine.state.iteration)):
+            fake = model.predict(batch[:, :3])
         if engine.state.iteration <= 4:
             shown.extend(_as_pixels(part[0]) for part in (source, fake, target))
         return {"y_pred": fake, "y": target}

@@ -101,7 +101,7 @@ def answer(model: TrainedModel, paths: Sequence[Path], images: Tensor) -> list[A
     """Return what the model says of a batch of images."""
     if not paths:
         return []
-    values = model.answers_of(images).tolist()
+    values = model.predict(images).tolist()
     return [Answer(path, model.signature, row) for path, row in zip(paths, values, strict=True)]
 
 

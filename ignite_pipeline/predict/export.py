@@ -120,9 +120,8 @@ def _naming(predictor: Predictor, what: str) -> Iterator[None]:
 
 
 def _exported(predictor: Predictor) -> Any:
-    side, one_by_one = predictor.signature.preprocessing.image_size, predictor.signature.kind == "image"
-    images = torch.zeros(1 if one_by_one else 2, 3, side, side, dtype=torch.uint8)
-    shapes = None if one_by_one else ({0: torch.export.Dim("batch")},)
+    images = predictor.signature.example()
+    shapes = None if len(images) == 1 else ({0: torch.export.Dim("batch")},)
     with _naming(predictor, ""):
         return torch.export.export(predictor, (images,), dynamic_shapes=shapes)
 

@@ -130,7 +130,7 @@ def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argpa
 
 def translate(model: TrainedModel, source: Tensor) -> Tensor:
     """Return the translation of an image ``(3, S, S)`` uint8, as such a one."""
-    fake = model.answers_of(source.unsqueeze(0))[0]
+    fake = model.predict(source.unsqueeze(0))[0]
     return ((fake + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -3,15 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
+from ignite_pipeline.data.images import ImageTensors
 from ignite_pipeline.data.preprocessing import Preprocessing
 from ignite_pipeline.evaluate import __main__ as evaluate
 from ignite_pipeline.evaluate.figures import of_classes, of_labels, of_numbers
+from ignite_pipeline.evaluate.labelled_data import LabelledData
 from ignite_pipeline.predict.export import export_model
 from ignite_pipeline.signature import Signature
 from tests.support.runs import summary
@@ -130,6 +133,15 @@ def test_several_numbers_are_averaged_over_all_and_measured_one_by_one():
         "mean_absolute_error/height": 3,
         "root_mean_squared_error/height": pytest.approx(10**0.5),
     }
+
+
+def test_images_in_memory_are_scaled_to_what_the_model_takes():
+    signature = Signature("classes", Preprocessing(48, 56, (0.0,) * 3, (1.0,) * 3), ("a", "b"))
+    white = ImageTensors(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8), torch.tensor([0]))
+    data = LabelledData(["white"], white, white.targets)
+    image = evaluate.read(SimpleNamespace(signature=signature), data, 0)
+    assert image.shape == (3, 48, 48)
+    assert (image == 255).all()
 
 
 class Brightness(nn.Module):

@@ -58,7 +58,7 @@ def test_a_program_gives_the_same_probabilities_for_any_number_of_images(
     for count in (1, 5):
         x = images(count, side)
         with predictor.inferring():
-            torch.testing.assert_close(program.answers_of(x), predictor(x), rtol=0, atol=1e-5)
+            torch.testing.assert_close(program.predict(x), predictor(x), rtol=0, atol=1e-5)
     assert program.signature == signature
     assert model.training  # exporting changes nothing
 
@@ -74,7 +74,7 @@ def test_a_generator_s_program_draws_what_the_generator_draws(mode, tmp_path):
     program, predictor, x = load_trained(tmp_path / "model.pt2"), Predictor(model, signature), images(1, 32)
     for _ in range(2):
         torch.manual_seed(3)
-        found = program.answers_of(x)
+        found = program.predict(x)
         torch.manual_seed(3)
         with predictor.inferring():
             torch.testing.assert_close(found, predictor(x), rtol=0, atol=1e-5)

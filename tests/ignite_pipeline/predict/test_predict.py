@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from handlers.checkpoint_files import save_sealed
+from handlers.checkpoint_files import load_checkpoint, save_sealed
 from handlers.files import read_metrics
 from ignite_pipeline.data.preprocessing import Preprocessing
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.predict import __main__ as predict
 from ignite_pipeline.predict.export import export_model
 from ignite_pipeline.predict.named_images import find_images
-from ignite_pipeline.predict.trained_models import best_checkpoint
+from ignite_pipeline.predict.trained_models import best_checkpoint, load_trained
 from ignite_pipeline.signature import Signature
 from tests.support.points import Recipe
 from tests.support.runs import summary, train
@@ -123,6 +125,75 @@ def test_nothing_in_a_checkpoint_is_executed(undisturbed, image_tree, tmp_path, 
     _, error = answers(capfd, "evil.pt", image_tree / "val", status=2)
     assert "evil.pt: not a checkpoint" in error
     assert not Path("was_executed").exists()
+
+
+SIGNED = {
+    "outputs": [["a"], ["a", "b", "c"], [1, 2], 5],
+    "weights": [["a"], "nothing"],
+    "arguments": [5, {"num_classes": -3}, {"num_classes": 10**13}, {"num_classes": 3}, {"size": 2}],
+    "model": [7, "pix2pix/generator"],
+    "mirror": ["no"],
+    "mode": ["off"],
+    "kind": ["image", "sounds"],
+    "preprocessing": [
+        {},
+        {"image_size": "x"},
+        {"image_size": 0},
+        {"image_size": 2, "resize_size": 2},
+        {"resize_size": -1},
+        {"resize_size": 16},
+        {"mean": ["x", 0, 0]},
+        {"mean": [0.5]},
+        {"std": [0, 0, 0]},
+    ],
+}
+
+
+@pytest.fixture
+def damage(undisturbed, tmp_path):
+    """Return a function that edits a checkpoint, and returns the whole file that it makes of it."""
+    content = load_checkpoint(best_checkpoint(undisturbed))
+
+    def damaged(edit):
+        edit(content)
+        save_sealed(tmp_path / "damaged.pt", content)
+        return tmp_path / "damaged.pt"
+
+    return damaged
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in SIGNED for value in SIGNED[name]])
+def test_a_foreign_signature_is_one_line(name, value, damage):
+    def edit(content):
+        signature = content["config"]["signature"]
+        signature[name] = {**signature[name], **value} if name == "preprocessing" and value else value
+
+    path = damage(edit)
+    with pytest.raises(BadInput, match=re.escape(str(path))):
+        load_trained(path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: content.update(config=[1]),
+        lambda content: content["config"].update(options=[1]),
+        lambda content: content["config"]["options"].update(seed="one"),
+        lambda content: content["config"]["options"].update(precision=["fp32"]),
+        lambda content: content.update(objects=[1]),
+    ],
+)
+def test_a_foreign_checkpoint_is_one_line(edit, damage):
+    path = damage(edit)
+    with pytest.raises(BadInput, match=re.escape(str(path))):
+        load_trained(path, device="cpu")
+
+
+def test_an_image_in_memory_is_scaled_as_one_in_a_file_is(tmp_path):
+    preprocessing = Preprocessing(24, 28, (0.5,) * 3, (0.5,) * 3)
+    pixels = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    assert torch.equal(preprocessing.apply(pixels), preprocessing.read(tmp_path / "a.png"))
 
 
 class Brightness(nn.Module):
