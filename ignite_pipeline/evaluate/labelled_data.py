@@ -40,7 +40,7 @@ def find_labelled(root: Path, signature: Signature, *, targets: str | None = Non
     if not root.is_dir():
         raise BadInput(f"{root}: no such folder; give one that holds images")
     if targets is not None:
-        files, val_files = read_targets(targets, root, kind=signature.kind)
+        files, val_files = read_targets(targets, root, kind=signature.kind, classes=signature.outputs)
         return _of_files(val_files or files, signature)
     if signature.kind != "classes":
         raise BadInput(f"--targets CSV must say which {signature.kind} each image has")
@@ -62,8 +62,6 @@ def find_labelled(root: Path, signature: Signature, *, targets: str | None = Non
 
 
 def _of_files(files: LabelledFiles, signature: Signature) -> LabelledData:
-    if files.classes != signature.outputs:
-        raise BadInput(f"the data has {', '.join(files.classes)}, the model {', '.join(signature.outputs)}")
     names = [os.path.join(files.root, name) for name in files.names]
     images = StoredImages(files, image_size=signature.preprocessing.resize_size)
     return LabelledData(names, images, files.targets)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from handlers.confusion_matrix import draw_confusion
 from ignite_pipeline.evaluate.figures import BINS, Calibration, Figures
-
-_COLUMNS = 8
+from ignite_pipeline.predict.sheet import COLUMNS, draw_images
 
 
 def draw(
@@ -20,9 +19,9 @@ def draw(
 
     assert figures.confusion is not None
     assert figures.calibration is not None
-    rows = -(-len(images) // _COLUMNS)
+    rows = -(-len(images) // COLUMNS)
     figure = Figure(figsize=(13, 4.6 + 1.9 * rows), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     parts = figure.subfigures(
         1 + bool(rows), 1, squeeze=False, height_ratios=[4.4] + [1.9 * rows] * bool(rows)
     )
@@ -31,11 +30,8 @@ def draw(
     _draw_calibration(reliability, figures.calibration)
     if rows:
         parts[1, 0].suptitle("the most confident errors", fontsize=10)
-        for axis in (axes := parts[1, 0].subplots(rows, _COLUMNS, squeeze=False).flatten()):
-            axis.set_axis_off()
-        for axis, image, wrong in zip(axes, images, figures.worst, strict=False):
-            axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
-            axis.set_title(f"{wrong.truth}, not {wrong.answer} ({wrong.probability:.0%})", fontsize=7)
+        captions = [f"{error.truth}, not {error.answer} ({error.probability:.0%})" for error in figures.worst]
+        draw_images(parts[1, 0].subplots(rows, COLUMNS, squeeze=False).flatten(), images, captions)
     figure.savefig(path, format="png")
 
 

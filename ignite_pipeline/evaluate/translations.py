@@ -12,7 +12,7 @@ from torchvision.models import inception_v3
 from torchvision.transforms.v2.functional import normalize, resize
 
 from ignite_pipeline.command_line import say
-from ignite_pipeline.data.batch_transforms import SplitPair
+from ignite_pipeline.data.batch_transforms import SplitPair, to_pixels
 from ignite_pipeline.data.images import progress
 from ignite_pipeline.data.paired import validation_pairs
 from ignite_pipeline.errors import BadInput
@@ -47,7 +47,7 @@ def evaluate_translations(
         with generators.seeded(position_seed(model.seed, EVALUATION_STREAM, engine.state.iteration)):
             fake = model.predict(batch[:, :3])
         if engine.state.iteration <= 4:
-            shown.extend(_as_pixels(part[0]) for part in (source, fake, target))
+            shown.extend(to_pixels(part[0]) for part in (source, fake, target))
         return {"y_pred": fake, "y": target}
 
     evaluator = Engine(translate)
@@ -68,10 +68,6 @@ def evaluate_translations(
         shown,
         len(unreadable),
     )
-
-
-def _as_pixels(image: Tensor) -> Tensor:
-    return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 class _Inception(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from handlers.errors import UnusableRun
 from ignite_pipeline.command_line import Parser, exit_on_bad_input, made_folder, named_path, number
+from ignite_pipeline.data.batch_transforms import to_pixels
 from ignite_pipeline.data.images import UnreadableImage, progress, read_image
 from ignite_pipeline.data.paired import split_pair
 from ignite_pipeline.errors import BadInput
@@ -130,8 +131,7 @@ def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argpa
 
 def translate(model: TrainedModel, source: Tensor) -> Tensor:
     """Return the translation of an image ``(3, S, S)`` uint8, as such a one."""
-    fake = model.predict(source.unsqueeze(0))[0]
-    return ((fake + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return to_pixels(model.predict(source.unsqueeze(0))[0])
 
 
 def write_png(image: Tensor, path: Path) -> None:

@@ -12,9 +12,10 @@ from torch import nn
 
 from ignite_pipeline.data.images import ImageTensors
 from ignite_pipeline.data.preprocessing import Preprocessing
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.evaluate import __main__ as evaluate
 from ignite_pipeline.evaluate.figures import of_classes, of_labels, of_numbers
-from ignite_pipeline.evaluate.labelled_data import LabelledData
+from ignite_pipeline.evaluate.labelled_data import LabelledData, find_labelled
 from ignite_pipeline.predict.export import export_model
 from ignite_pipeline.signature import Signature
 from tests.support.runs import summary
@@ -81,6 +82,31 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_is_computed(
     with pytest.raises(SystemExit):
         evaluate.main([str(undisturbed), str(image_tree), "--output", str(tmp_path / "file" / "out")])
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "targets"),
+    [
+        ("classes", "file,is\n0.png,c\n1.png,a\n", [2, 0]),
+        ("classes", "file,is\n0.png,b\n1.png,b\n", [1, 1]),
+        ("labels", "file,is\n0.png,c|a\n1.png,\n", [[1, 0, 1], [0, 0, 0]]),
+        ("labels", "file,c,b,a\n0.png,1,0,0\n1.png,0,1,1\n", [[0, 0, 1], [1, 1, 0]]),
+        ("numbers", "file,b,c,a\n0.png,2,3,1\n1.png,5,6,4\n", [[1, 2, 3], [4, 5, 6]]),
+        ("classes", "file,is\n0.png,d\n1.png,a\n", "has a, d, the model a, b, c"),
+        ("labels", "file,a,b\n0.png,1,0\n1.png,0,1\n", "has a, b, the model a, b, c"),
+        ("numbers", "file,a,b\n0.png,1,0\n1.png,0,1\n", "has a, b, the model a, b, c"),
+    ],
+)
+def test_targets_of_a_table_are_among_the_model_s(kind, table, targets, tmp_path):
+    for number in range(2):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "table.csv").write_text(table)
+    signature = Signature(kind, Preprocessing(8, 8, (0.0,) * 3, (1.0,) * 3), ("a", "b", "c"))
+    if isinstance(targets, str):
+        with pytest.raises(BadInput, match=targets):
+            find_labelled(tmp_path, signature, targets=tmp_path / "table.csv")
+    else:
+        assert find_labelled(tmp_path, signature, targets=tmp_path / "table.csv").targets.tolist() == targets
 
 
 def test_unreadable_images_are_counted(undisturbed, image_tree, tmp_path, capsys):

@@ -19,6 +19,7 @@ from ignite_pipeline.errors import BadInput
 from ignite_pipeline.predict import __main__ as predict
 from ignite_pipeline.predict.export import export_model
 from ignite_pipeline.predict.named_images import find_images
+from ignite_pipeline.predict.sheet import write_sheet
 from ignite_pipeline.predict.trained_models import best_checkpoint, load_trained
 from ignite_pipeline.signature import Signature
 from tests.support.points import Recipe
@@ -104,6 +105,17 @@ def test_images_of_any_size_are_scaled_and_drawn(undisturbed, photographs, tmp_p
     assert len(lines) == 22
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 1000
+
+
+def test_two_dollars_in_a_caption_are_no_mathematics(tmp_path):
+    write_sheet(
+        [torch.zeros(3, 8, 8, dtype=torch.uint8)],
+        [r"5$ \no 6$"],
+        tmp_path / "a.png",
+        option="--output",
+        title="$ \\x $",
+    )
+    assert (tmp_path / "a.png").exists()
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_predicted(undisturbed, image_tree, tmp_path, capfd):
