@@ -1,4 +1,4 @@
-"""What a checkpoint needs beside its weights so that it alone can answer."""
+"""What a checkpoint needs beside its weights so that it alone is enough to predict."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -30,13 +30,14 @@ class Signature:
     """What goes into a model and what comes out of it; a recipe gives it to ``run.attach``.
 
     ``kind`` says what an output is: "classes" (logits ``(B, K)``, one of K), "labels" (logits ``(B, K)``, any
-    of K), "numbers" (``(B, K)``) or "image" (``(B, 3, S, S)`` in [-1, 1]); ``outputs`` are the K names, of an
-    image the half of a pair that it stands for, A or B.
+    of K), "numbers" (``(B, K)``) or "image" (``(B, 3, S, S)`` in [-1, 1]); ``outputs`` are the K names; for
+    an image, the one name "A" or "B" of the half of a pair that is predicted.
     Images come as ``preprocessing`` says. ``mirror`` averages the outputs for each image and its mirror
-    image. ``model`` and ``arguments`` are as `build_model` takes them; without, the model can be had through
-    an exported program only. ``weights`` is the model's name in the checkpoint. ``mode`` is that of dropout
-    and batch norm, "eval" or "train". ``batch_size`` is how many images were evaluated at once: with as many,
-    predictions are the same to the last bit.
+    image. ``model`` and ``arguments`` are as `build_model` takes them; without these, the model can be used
+    as an exported program only. ``weights`` is the model's name in the checkpoint. ``mode`` is that of
+    dropout and batch norm, "eval" or "train". ``batch_size`` is how many images were evaluated at once: with
+    as many, predictions are the same to the last bit. ``TypeError`` or ``ValueError`` is raised for what
+    cannot be so.
 
     >>> signature = Signature(
     ...     "classes",

@@ -1,4 +1,4 @@
-"""Measure a trained model on images with known answers.
+"""Measure a trained model on labelled images.
 
 python -m ignite_pipeline.evaluate RUN photos              # into evaluation/RUN/CHECKPOINT/photos
 python -m ignite_pipeline.evaluate CHECKPOINT photos/test --output elsewhere
@@ -34,7 +34,7 @@ PROG = "python -m ignite_pipeline.evaluate"
 
 def parser() -> Parser:
     """Return the parser of this tool's options."""
-    parser = Parser(prog=PROG, description="Measure a trained model on images with known answers.")
+    parser = Parser(prog=PROG, description="Measure a trained model on labelled images.")
     add = parser.add_argument
     add("model", metavar="CHECKPOINT", help="a file, a run's directory (its best one), or a .pt2 program")
     add("data", metavar="DATA", type=named_path, help="folders of the classes, or val/ or test/ with these")
@@ -65,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def require_applicable(options: argparse.Namespace, model: TrainedModel) -> None:
-    """Raise `BadInput` for an option that says nothing to a model of this kind."""
+    """Raise `BadInput` for an option that has no meaning for a model of this kind."""
     translates = model.signature.kind == "image"
     for name in ("targets", "batch_size") if translates else ("inception",):
         if getattr(options, name) is not None:
             what = "one that translates images" if translates else f"one of {model.signature.kind}"
-            raise BadInput(f"--{name.replace('_', '-')} is nothing for {options.model}, {what}")
+            raise BadInput(f"--{name.replace('_', '-')} has no meaning for {options.model}, {what}")
 
 
 def default_output(model: TrainedModel, root: Path) -> Path:
@@ -104,12 +104,12 @@ def evaluate_generator(
 def evaluate_images(
     model: TrainedModel, root: Path, output: Path, options: argparse.Namespace
 ) -> tuple[Figures, int]:
-    """Measure answers; write ``evaluation.json`` and ``evaluation.png``; count the unreadable images."""
+    """Measure predictions; write ``evaluation.json`` and ``evaluation.png``; count the unreadable images."""
     data = find_labelled(root, model.signature, targets=options.targets)
-    y_pred, places, unreadable = predictions(model, data, options.batch_size)
-    if not places:
+    y_pred, indices, unreadable = predictions(model, data, options.batch_size)
+    if not indices:
         raise BadInput(f"{root}: none of its {len(data)} images can be read")
-    y, names = data.targets[torch.tensor(places)], [data.names[place] for place in places]
+    y, names = data.targets[torch.tensor(indices)], [data.names[index] for index in indices]
     if model.signature.kind == "classes":
         figures = of_classes(y_pred, y, model.signature.outputs, names)
     elif model.signature.kind == "labels":
@@ -117,24 +117,24 @@ def evaluate_images(
     else:
         figures = of_numbers(y_pred, y, model.signature.outputs)
     if model.signature.kind == "classes":
-        worst = [read(model, data, places[wrong.place]) for wrong in figures.worst]
+        images = [read(model, data, indices[error.index]) for error in figures.most_confident_errors]
         title = f"{model.title}: accuracy {figures.values['accuracy']:.4f} on {figures.images:,} images"
-        draw_it = partial(draw, figures, model.signature.outputs, worst, title=title)
+        draw_it = partial(draw, figures, model.signature.outputs, images, title=title)
         write_output(output / "evaluation.png", draw_it, option="--output")
     write_json(figures, model, root, output, unreadable=unreadable)
     return figures, unreadable
 
 
-def read(model: TrainedModel, data: LabelledData, place: int) -> Tensor:
+def read(model: TrainedModel, data: LabelledData, index: int) -> Tensor:
     """Return one image as the model takes it."""
-    return model.signature.preprocessing.apply(data.images[place][0])
+    return model.signature.preprocessing.apply(data.images[index][0])
 
 
 def predictions(
     model: TrainedModel, data: LabelledData, batch_size: int | None
 ) -> tuple[Tensor, list[int], int]:
-    """Return log-probabilities, or other answers; the places of these images; how many have none."""
-    rows, places, unreadable = list[Tensor](), list[int](), 0
+    """Return log-probabilities, or other predictions; the indices of these images; how many have none."""
+    rows, indices, unreadable = list[Tensor](), list[int](), 0
     batch_size = batch_size or model.signature.batch_size
     predict = model.log_probabilities if model.signature.kind == "classes" else model.predict
     bar = progress(total=len(data), description="evaluating")
@@ -142,10 +142,10 @@ def predictions(
         for batch in read_in_batches(range(len(data)), partial(read, model, data), batch_size=batch_size):
             if batch.items:
                 rows.append(predict(batch.images))
-            places += batch.items
+            indices += batch.items
             unreadable += batch.unreadable
             bar.update(len(batch.items) + batch.unreadable)
-    return torch.cat(rows) if rows else torch.empty(0), places, unreadable
+    return torch.cat(rows) if rows else torch.empty(0), indices, unreadable
 
 
 def as_text(figures: Figures, model: TrainedModel) -> list[str]:

@@ -1,4 +1,4 @@
-"""How good predictions are: Ignite's metrics over all of them, calibration, and the worst errors."""
+"""How good predictions are: Ignite's metrics over all of them, calibration, and the most confident errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ WORST = 16
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of images in bins of equal width by the probability of the class that was given: how sure, how right.
+    """Images in bins of equal width by the probability of the predicted class: its mean, and the accuracy.
 
     ``error`` is the expected calibration error: the mean of the differences, each bin counting as many times
     as it has images (Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, section 2).
@@ -36,13 +36,13 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class WrongAnswer:
-    """An image that was taken for something else, and how sure that was."""
+class Misclassified:
+    """A misclassified image, and the probability of the class that was predicted."""
 
     name: str
-    place: int
+    index: int
     truth: str
-    answer: str
+    predicted: str
     probability: float
 
 
@@ -54,14 +54,14 @@ class Figures:
     values: dict[str, float]
     confusion: list[list[int]] | None = None
     calibration: Calibration | None = None
-    worst: Sequence[WrongAnswer] = ()
+    most_confident_errors: Sequence[Misclassified] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return asdict(self)
 
 
-def measured(metrics: Mapping[str, Metric], y_pred: Tensor, y: Tensor) -> dict[str, Any]:
+def computed(metrics: Mapping[str, Metric], y_pred: Tensor, y: Tensor) -> dict[str, Any]:
     """Return what Ignite's metrics say of all predictions at once."""
     values = {}
     for name, metric in metrics.items():
@@ -78,10 +78,10 @@ def of_classes(log_probabilities: Tensor, y: Tensor, classes: Sequence[str], nam
 
     >>> y_pred = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6]]).log()
     >>> figures = of_classes(y_pred, torch.tensor([0, 1, 1]), ["day", "night"], ["a", "b", "c"])
-    >>> figures.values["accuracy"], figures.confusion, figures.worst[0].name
+    >>> figures.values["accuracy"], figures.confusion, figures.most_confident_errors[0].name
     (0.6666666666666666, [[1, 0], [1, 1]], 'b')
     """
-    found = measured(
+    found = computed(
         {
             "accuracy": Accuracy(),
             "loss": Loss(nn.functional.nll_loss),
@@ -96,10 +96,10 @@ def of_classes(log_probabilities: Tensor, y: Tensor, classes: Sequence[str], nam
     for quantity in ("precision", "recall"):
         of_each = found[quantity].tolist()
         values |= {f"{quantity}/{name}": value for name, value in zip(classes, of_each, strict=True)}
-    confidence, answers = log_probabilities.exp().max(1)
-    calibration = _calibration(confidence, answers == y)
+    confidence, predicted = log_probabilities.exp().max(1)
+    calibration = _calibration(confidence, predicted == y)
     values["calibration_error"] = calibration.error
-    worst = _worst(confidence, answers, y, classes, names)
+    worst = _worst(confidence, predicted, y, classes, names)
     return Figures(len(y), values, found["confusion"].int().tolist(), calibration, worst)
 
 
@@ -116,11 +116,11 @@ def _calibration(confidence: Tensor, is_right: Tensor) -> Calibration:
 
 def _worst(
     confidence: Tensor, answers: Tensor, y: Tensor, classes: Sequence[str], names: Sequence[str]
-) -> list[WrongAnswer]:
+) -> list[Misclassified]:
     wrong = (answers != y).nonzero().flatten()
     surest = wrong[confidence[wrong].argsort(descending=True, stable=True)][:WORST].tolist()
     return [
-        WrongAnswer(
+        Misclassified(
             names[place],
             place,
             classes[int(y[place])],
@@ -132,11 +132,11 @@ def _worst(
 
 
 def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figures:
-    """Return the figures of probabilities ``(N, K)`` for labels ``(N, K)`` of 0 and 1: taken for 1 above 0.5.
+    """Return the figures of probabilities ``(N, K)`` for labels ``(N, K)`` of 0 and 1; above 0.5 is 1.
 
     ``all_labels_right`` is the share of images of which every label is right.
     """
-    found = measured(
+    found = computed(
         {
             "all_labels_right": Accuracy(is_multilabel=True),
             "precision": Precision(average=False, is_multilabel=True),
@@ -168,6 +168,6 @@ def of_numbers(y_pred: Tensor, y: Tensor, names: Sequence[str]) -> Figures:
     values = {
         f"{quantity}{part}": float(value)
         for part, numbers in parts.items()
-        for quantity, value in measured(metrics, *numbers).items()
+        for quantity, value in computed(metrics, *numbers).items()
     }
     return Figures(len(y), values)

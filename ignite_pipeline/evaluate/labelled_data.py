@@ -1,4 +1,4 @@
-"""Images with known answers: the validation part of a data set, or all of a folder."""
+"""Labelled images: the validation part of a data set, or all of a folder."""
 
 import os
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ class LabelledData:
 
 
 def find_labelled(root: Path, signature: Signature, *, targets: str | None = None) -> LabelledData:
-    """Return the images of ``root`` with known answers, in the order of validation.
+    """Return the labelled images of ``root``, in the order of validation.
 
     ``root`` holds a folder for each class, or ``val/`` or ``test/`` with these, or CIFAR-10's own files; or
-    ``targets`` is a CSV table of files below it, see `read_targets`. Folders of other classes are said and
-    left out. `BadInput` is raised for what is not there.
+    ``targets`` is a CSV table of files below it, see `read_targets`. Folders of other classes are reported
+    and left out. `BadInput` is raised for what is not there.
     """
     if not root.is_dir():
         raise BadInput(f"{root}: no such folder; give one that holds images")

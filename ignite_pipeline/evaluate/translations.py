@@ -30,7 +30,7 @@ def evaluate_translations(
     model: TrainedModel, root: Path, *, inception: str | None = None
 ) -> tuple[Figures, list[Tensor], int]:
     """Return L1, PSNR and SSIM, images for a picture (four of source, translation and target), and how many
-    pairs could not be read, which are said and left out.
+    pairs could not be read, which are reported and left out.
 
     With the weights of torchvision's Inception v3 in a file, FID too (Heusel et al., arXiv 1706.08500). Each
     image is translated on its own, with the dropout that the run drew for it in its evaluations.

@@ -22,7 +22,7 @@ from ignite_pipeline.predict.batches import read_in_batches
 from ignite_pipeline.predict.export import export_trained
 from ignite_pipeline.predict.named_images import find_images
 from ignite_pipeline.predict.options import add_batch_size, add_device_options
-from ignite_pipeline.predict.rows import FORMATS, Answer, csv_header
+from ignite_pipeline.predict.rows import FORMATS, Prediction, csv_header
 from ignite_pipeline.predict.sheet import MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
 
@@ -40,7 +40,9 @@ def parser() -> Parser:
     )
     add("images", metavar="IMAGE", nargs="*", help="files, folders and all below them, patterns in quotes")
     add("--format", choices=tuple(FORMATS), default="text", help="of the lines (default: %(default)s)")
-    add("--output", metavar="PNG", type=named_path, help=f"a picture of {MOST} of the images, and answers")
+    add(
+        "--output", metavar="PNG", type=named_path, help=f"a picture of {MOST} of the images, and predictions"
+    )
     add(
         "--export",
         metavar="FILE",
@@ -73,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namespace) -> int:
-    """Print what the model says of each image, and draw it; return how many could not be read."""
+    """Print a prediction for each image, and draw some; return how many could not be read."""
     if options.format == "csv":
         print(csv_header(model.signature))
-    unreadable, shown = 0, list[tuple[Tensor, Answer]]()
+    unreadable, shown = 0, list[tuple[Tensor, Prediction]]()
     drawn = set(paths[:: -(-len(paths) // MOST)])
     batches = read_in_batches(
         paths, model.signature.preprocessing.read, batch_size=options.batch_size or model.signature.batch_size
@@ -84,11 +86,11 @@ def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namesp
     bar = progress(total=len(paths), description="predicting")
     with closing(bar), model.inferring():
         for batch in batches:
-            answers = answer(model, batch.items, batch.images)
+            predictions = predictions_of(model, batch.items, batch.images)
             bar.clear()
-            for said in answers:
-                print(FORMATS[options.format](said))
-            pairs = zip(batch.images, answers, strict=True)
+            for prediction in predictions:
+                print(FORMATS[options.format](prediction))
+            pairs = zip(batch.images, predictions, strict=True)
             shown += [pair for pair in pairs if pair[1].path in drawn]
             unreadable += batch.unreadable
             bar.update(len(batch.items) + batch.unreadable)
@@ -97,18 +99,18 @@ def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namesp
     return unreadable
 
 
-def answer(model: TrainedModel, paths: Sequence[Path], images: Tensor) -> list[Answer]:
-    """Return what the model says of a batch of images."""
+def predictions_of(model: TrainedModel, paths: Sequence[Path], images: Tensor) -> list[Prediction]:
+    """Return the predictions for a batch of images."""
     if not paths:
         return []
     values = model.predict(images).tolist()
-    return [Answer(path, model.signature, row) for path, row in zip(paths, values, strict=True)]
+    return [Prediction(path, model.signature, row) for path, row in zip(paths, values, strict=True)]
 
 
-def draw(model: TrainedModel, shown: Sequence[tuple[Tensor, Answer]], path: Path) -> None:
-    """Write the picture of images and answers."""
+def draw(model: TrainedModel, shown: Sequence[tuple[Tensor, Prediction]], path: Path) -> None:
+    """Write the picture of images and predictions."""
     captions = [
-        f"{said.best}{'' if said.probability is None else f' {said.probability:.0%}'}" for _, said in shown
+        f"{one.best}{'' if one.probability is None else f' {one.probability:.0%}'}" for _, one in shown
     ]
     images = [image for image, _ in shown]
     write_sheet(images, captions, path, option="--output", title=model.title)

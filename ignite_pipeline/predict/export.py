@@ -25,10 +25,11 @@ from ignite_pipeline.signature import Signature
 def export_model(model: nn.Module, signature: Signature, path: str | Path) -> None:
     """Write a model to ``path``: a program (``.pt2``), ONNX (``.onnx``) or its state dict (``.pt``).
 
-    A program and ONNX take uint8 images ``(B, 3, S, S)``, any number of them or, to be translated, one, and
-    return what `Predictor` does: normalisation, mirror images and probabilities are in them. They hold the
-    signature, too; beside a state dict it lies as JSON. `BadInput` is raised for another suffix, for a model
-    that cannot be exported, and where a package is missing or the file cannot be written.
+    A program and ONNX take uint8 images ``(B, 3, S, S)``, any number of them (one at a time for a model that
+    translates images), and return what `Predictor` does: normalisation, mirror images and probabilities are
+    in them. They hold the signature, too; beside a state dict it lies as JSON. `BadInput` is raised for
+    another suffix, for a model that cannot be exported, where a package is missing, and where the file cannot
+    be written or the JSON would replace another one.
 
     >>> import tempfile
     >>> from ignite_pipeline.data.preprocessing import Preprocessing
@@ -144,7 +145,7 @@ def _write_onnx(predictor: Predictor) -> Callable[[Path], object]:
         program = torch.onnx.export(
             _with_batch_statistics(_exported(predictor), one_by_one=predictor.signature.kind == "image"),
             input_names=["images"],
-            output_names=["answers"],
+            output_names=["predictions"],
             dynamo=True,
             verbose=False,
         )

@@ -1,6 +1,6 @@
-"""A picture of images with what was said of them."""
+"""A picture of images with captions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def write_sheet(
     write_output(path, lambda place: figure.savefig(place, format="png"), option=option)
 
 
-def draw_images(axes: Sequence[Any], images: Sequence[Tensor], captions: Sequence[str]) -> None:
+def draw_images(axes: Collection[Any], images: Sequence[Tensor], captions: Sequence[str]) -> None:
     """Draw images ``(3, S, S)`` uint8 on the first of the axes, with captions as far as there are any."""
     for axis in axes:
         axis.set_axis_off()

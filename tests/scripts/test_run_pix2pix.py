@@ -149,7 +149,9 @@ def test_options_that_say_nothing_to_a_generator_are_refused(checkpoint, pairs, 
     with pytest.raises(SystemExit) as stop:
         evaluate.main([str(checkpoint), str(pairs), "--output", str(tmp_path / "out"), *option])
     assert stop.value.code == 2
-    assert f"{option[0]} is nothing for {checkpoint}, one that translates images" in capsys.readouterr().err
+    assert (
+        f"{option[0]} has no meaning for {checkpoint}, one that translates images" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A trained model on images with known answers: every figure, counted by hand."""
+"""A trained model on labelled images: every figure, counted by hand."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def test_the_validation_images_give_what_the_run_gave(below, undisturbed, image_
     right = sum(found["confusion"][place][place] for place in range(2))
     assert right / 16 == found["values"]["accuracy"]
     assert found["values"]["recall/bird"] == pytest.approx(found["confusion"][1][1] / 8)
-    assert len(found["worst"]) == min(16 - right, 16)
+    assert len(found["most_confident_errors"]) == min(16 - right, 16)
     with Image.open(tmp_path / "out" / "evaluation.png") as picture:
         assert picture.width > 1000
     said = capsys.readouterr().out
@@ -134,7 +134,7 @@ def test_calibration_is_the_mean_distance_of_how_sure_and_how_right():
     y = torch.tensor([0, 0, 0, 1, 0, 1])  # of those at 0.9, 3 of 4 are right; at 0.6, 1 of 2
     figures = of_classes(y_pred, y, ["a", "b"], [f"{place}" for place in range(6)])
     assert figures.calibration.error == pytest.approx((4 * 0.15 + 2 * 0.1) / 6, abs=1e-6)
-    assert [(wrong.name, wrong.truth, wrong.answer) for wrong in figures.worst] == [
+    assert [(wrong.name, wrong.truth, wrong.predicted) for wrong in figures.most_confident_errors] == [
         ("3", "b", "a"),
         ("5", "b", "a"),
     ]
@@ -192,7 +192,7 @@ def test_numbers_of_a_table_are_measured(tmp_path):
         (["{tmp}/nowhere"], "{tmp}/nowhere: no such folder"),
         (["{tmp}/empty"], "holds no folder of the model's classes, airplane, bird"),
         (["{val}", "--output", "{val}/out"], "{val}/out would lie in DATA {val}, where"),
-        (["{val}", "--inception", "{tmp}/no.pt"], "--inception is nothing for"),
+        (["{val}", "--inception", "{tmp}/no.pt"], "--inception has no meaning for"),
         (["{val}", "--output", "{tmp}/file/out"], "--output {tmp}/file/out cannot be written"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A model that was exported answers as it did: as a program, as ONNX, and from its plain weights."""
+"""A model that was exported predicts as it did: as a program, as ONNX, and from its plain weights."""
 
 import json
 
