@@ -67,7 +67,11 @@ def add_data_options(parser: Parser) -> None:
         default=0.2,
         help="share of the images for validation, where there is no val/ (default: %(default)s)",
     )
-    add("--image-size", type=number(int, least=8), help="side in pixels (default: that of the weights)")
+    add(
+        "--image-size",
+        type=number(int, least=8, most=8192),
+        help="side in pixels (default: that of the weights)",
+    )
     add(
         "--storage",
         choices=STORAGES,
