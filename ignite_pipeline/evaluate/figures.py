@@ -112,7 +112,7 @@ def _calibration(confidence: Tensor, is_right: Tensor) -> Calibration:
 def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figures:
     """Return the figures of probabilities ``(N, K)`` for labels ``(N, K)`` of 0 and 1; above 0.5 is 1.
 
-    ``all_labels_right`` is the share of images of which every label is right.
+    ``subset_accuracy`` is the share of images of which every label is right.
     """
     found = measured(
         "labels",
@@ -123,7 +123,7 @@ def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figure
         (probabilities > 0.5).int(),
         y.int(),
     )
-    values = {"all_labels_right": float(found["all_labels_right"])}
+    values = {"subset_accuracy": float(found["subset_accuracy"])}
     values["loss"] = nn.functional.binary_cross_entropy(probabilities, y).item()
     for quantity in ("precision", "recall"):
         of_each = found[quantity].tolist()

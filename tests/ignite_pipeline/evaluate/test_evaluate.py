@@ -143,7 +143,7 @@ def test_calibration_is_the_mean_distance_of_how_sure_and_how_right():
 def test_labels_and_numbers_have_figures_of_their_own():
     probabilities, y = torch.tensor([[0.9, 0.2], [0.6, 0.7]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     found = of_labels(probabilities, y, ["red", "round"]).values
-    assert found["all_labels_right"] == 0.5
+    assert found["subset_accuracy"] == 0.5
     assert (found["precision/red"], found["recall/red"], found["precision/round"]) == (0.5, 1, 1)
     found = of_numbers(torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [1.0]]), ["age"]).values
     assert found == {"mean_absolute_error": 2, "root_mean_squared_error": pytest.approx(5**0.5)}
