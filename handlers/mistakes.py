@@ -21,13 +21,13 @@ class Mistakes:
 
     ``evaluator`` returns ``{"y_pred": logits (B, K), "y": classes (B,)}``; ``classes`` are the K names.
     `write` puts ``mistakes.json`` into a run directory and, with ``image_of``, ``mistakes.png``: the images
-    ``(3, H, W)`` uint8 of the errors, by their places in the evaluation. Nothing waits for the device before.
+    ``(3, H, W)`` uint8 of the errors, by index in the evaluation. Nothing waits for the device before.
 
     >>> evaluator = Engine(lambda engine, batch: {"y_pred": batch, "y": torch.tensor([0, 0])})
     >>> mistakes = Mistakes(evaluator, ["day", "night"])
     >>> _ = evaluator.run([torch.tensor([[3.0, 0.0], [0.0, 2.0]])])
     >>> found = mistakes.found()
-    >>> found["confusion"], found["worst"][0]["place"]
+    >>> found["confusion"], found["worst"][0]["index"]
     ([[1, 1], [0, 0]], 1)
     """
 
@@ -57,11 +57,11 @@ class Mistakes:
         """Take in a batch."""
         output: Any = engine.state.output
         y_pred, y = output["y_pred"].detach(), output["y"]
-        confidence, answers = y_pred.float().softmax(1).max(1)
+        confidence, predicted = y_pred.float().softmax(1).max(1)
         number = len(self.classes)
-        counts = torch.bincount(y * number + answers, minlength=number**2).view(number, number)
+        counts = torch.bincount(y * number + predicted, minlength=number**2).view(number, number)
         self._confusion = counts if self._confusion is None else self._confusion + counts
-        self._worst.update(confidence, answers, y)
+        self._worst.update(confidence, predicted, y)
 
     def found(self) -> dict[str, Any]:
         """Return the confusion matrix, true classes by rows, and the worst errors; nothing before any."""
@@ -78,7 +78,7 @@ class Mistakes:
         text = json.dumps(found, indent=2) + "\n"
         write_whole(Path(directory) / "mistakes.json", lambda path: path.write_text(text))
         if self.image_of is not None and found["worst"]:
-            images = [self.image_of(error["place"]) for error in found["worst"]]
+            images = [self.image_of(error["index"]) for error in found["worst"]]
             write_whole(Path(directory) / "mistakes.png", lambda path: _write_rows(images, path))
 
 

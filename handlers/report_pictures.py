@@ -58,7 +58,7 @@ class TakenFor:
             images.text(
                 (number % PER_ROW + 0.05) * side,
                 (number // PER_ROW + 0.05) * side,
-                f"{error['truth']:.12}, not {error['answer']:.12} {error['probability']:.0%}",
+                f"{error['truth']:.12}, not {error['predicted']:.12} {error['probability']:.0%}",
                 fontsize=5.5,
                 va="top",
                 bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},

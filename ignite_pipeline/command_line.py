@@ -1,6 +1,7 @@
 """A command line that checks itself, and mistakes reported in one line."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -114,11 +115,29 @@ def exit_on_bad_input(prog: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def make_folder(path: Path, *, option: str) -> None:
-    """Make a folder, unless it is there; raise `BadInput` naming the option if that cannot be done."""
+    """Make a folder, unless it is there; raise `BadInput` naming the option if none can be written to."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise BadInput(f"{option} {path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def made_folder(path: Path, *, option: str) -> Iterator[None]:
+    """Make a folder for a ``with`` block, unless it is there; remove it if the block leaves it empty.
+
+    `BadInput` is raised as by `make_folder`.
+    """
+    was_there = os.path.exists(path)
+    make_folder(path, option=option)
+    try:
+        yield
+    finally:
+        if not was_there:
+            with suppress(OSError):  # something has been written
+                path.rmdir()
 
 
 def named_path(text: str) -> str:
@@ -138,12 +157,11 @@ def is_inside(path: str | Path, folder: str | Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def require_outside(output: str | Path, data_root: str | Path) -> None:
+def require_outside(output: str | Path, data_root: str | Path, *, option: str = "--data-root") -> None:
     """Raise `BadInput` if what is written would lie among the images, where each folder is a class."""
     if is_inside(output, data_root):
         raise BadInput(
-            f"{output} would lie in --data-root {data_root}, where each folder is a class;"
-            " give another --output"
+            f"{output} would lie in {option} {data_root}, where each folder is a class; give another --output"
         )
 
 

@@ -1,4 +1,4 @@
-"""A model together with all that stands between an image's pixels and an answer."""
+"""A model together with all that stands between an image's pixels and its probabilities."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,9 +12,9 @@ from ignite_pipeline.signature import Signature
 
 
 class Predictor(nn.Module):
-    """Map uint8 images ``(B, 3, S, S)`` to what ``signature`` says, as validation did while training.
+    """Map uint8 images ``(B, 3, S, S)`` to predictions, as validation did while training.
 
-    Answers are float32: probabilities ``(B, K)`` of classes (their sum is 1) or of labels (each in 0 to 1),
+    These are float32: probabilities ``(B, K)`` of classes (their sum is 1) or of labels (each in 0 to 1),
     numbers ``(B, K)``, or images ``(B, 3, S, S)`` in [-1, 1]. ``call`` is how the model is called, such as
     ``Compute.predict``.
 
@@ -41,8 +41,11 @@ class Predictor(nn.Module):
         self.normalize: nn.Module = Centre() if centred else Normalize(preprocessing.mean, preprocessing.std)
         self._call = call
 
-    def outputs(self, images: Tensor) -> Tensor:
-        """Return what the model itself returns, logits say; averaged with mirror images, if it was so."""
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the model's own output, averaged with that for the mirror images if the signature says so.
+
+        Of numbers and images, which have no logits, it is the prediction.
+        """
         x = self.normalize(images)
         y_pred = self._predict(x)
         if self.signature.mirror:
@@ -53,15 +56,12 @@ class Predictor(nn.Module):
         y_pred: Tensor = self.model(x) if self._call is None else self._call(self.model, x)
         return y_pred
 
-    def answers(self, outputs: Tensor) -> Tensor:
-        """Return probabilities where the model's ``outputs`` are logits."""
-        if self.signature.kind == "classes":
-            return outputs.softmax(1)
-        return outputs.sigmoid() if self.signature.kind == "labels" else outputs
-
     def forward(self, images: Tensor) -> Tensor:
-        """Return the answers."""
-        return self.answers(self.outputs(images))
+        """Return the predictions."""
+        logits = self.logits(images)
+        if self.signature.kind == "classes":
+            return logits.softmax(1)
+        return logits.sigmoid() if self.signature.kind == "labels" else logits
 
     def inferring(self) -> AbstractContextManager[Any]:
         """Put the model into its mode, without gradients, within a ``with`` block."""

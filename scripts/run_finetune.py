@@ -50,6 +50,7 @@ def parser() -> Parser:
 def add_data_options(parser: Parser) -> None:
     """Add what says which images, and how they are stored."""
     add = parser.add_argument_group("data").add_argument
+    side, share = number(int, least=8, most=8192), number(float, above=0, below=1)
     add(
         "--data-root",
         metavar="DIR",
@@ -58,22 +59,10 @@ def add_data_options(parser: Parser) -> None:
         help="a folder for each class, or train/ and val/ with these",
     )
     add("--targets", metavar="CSV", type=absolute_path, help="a table of files and classes, for folders")
-    add(
-        "--kind", choices=("auto", *KINDS), default="auto", help="what --targets holds (default: %(default)s)"
-    )
-    add(
-        "--val-share",
-        type=number(float, above=0, below=1),
-        default=0.2,
-        help="share of the images for validation, where there is no val/ (default: %(default)s)",
-    )
-    add("--image-size", type=number(int, least=8), help="side in pixels (default: that of the weights)")
-    add(
-        "--storage",
-        choices=STORAGES,
-        default="auto",
-        help="keep decoded images in memory, or read files each time (default: %(default)s)",
-    )
+    add("--kind", choices=("auto", *KINDS), default="auto", help="what --targets has (default: %(default)s)")
+    add("--val-share", type=share, default=0.2, help="held out where there is no val/ (default: %(default)s)")
+    add("--image-size", type=side, help="side in pixels (default: that of the weights)")
+    add("--storage", choices=STORAGES, default="auto", help="decode once or each time (default: %(default)s)")
     add(
         "--digest",
         choices=CONTENTS,
@@ -90,13 +79,8 @@ def add_data_options(parser: Parser) -> None:
 
 def add_model_options(parser: Parser) -> None:
     """Add what says which model, and what of it is trained."""
-    add = parser.add_argument_group("model").add_argument
-    add(
-        "--model",
-        default="resnet18",
-        metavar="NAME",
-        help="a classifier of torchvision.models (default: %(default)s)",
-    )
+    add, count = parser.add_argument_group("model").add_argument, number(int, least=0)
+    add("--model", default="resnet18", metavar="NAME", help="a torchvision classifier (default: %(default)s)")
     add(
         "--weights",
         type=named_path,
@@ -104,73 +88,38 @@ def add_model_options(parser: Parser) -> None:
         metavar="{default,none,FILE}",
         help="torchvision's, random ones, or those of a state dict or a checkpoint (default: %(default)s)",
     )
-    add(
-        "--freeze-epochs",
-        type=number(int, least=0),
-        default=0,
-        metavar="N",
-        help="train the head alone for so many epochs (default: %(default)s)",
-    )
+    add("--freeze-epochs", type=count, default=0, help="that train the head alone (default: %(default)s)")
     add("--freeze", choices=("none", "all"), default="none", help="all: never train more than the head")
 
 
 def add_recipe_options(parser: Parser) -> None:
     """Add what says how the model is trained."""
     add = parser.add_argument_group("recipe").add_argument
-    add(
-        "--epochs",
-        type=number(int, least=1),
-        default=10,
-        help="passes over the training images (default: %(default)s)",
-    )
-    add(
-        "--batch-size", type=number(int, least=1), default=32, help="samples in a step (default: %(default)s)"
-    )
-    add("--lr", type=number(float, above=0), default=1e-3, help="peak, of the head (default: %(default)s)")
+    count, positive, not_negative = number(int, least=1), number(float, above=0), number(float, least=0)
+    decay, share = number(float, above=0, most=1), number(float, least=0, below=1)
+    magnitude, alpha = number(int, least=1, most=30), number(float, least=0.001)
+    add("--epochs", type=count, default=10, help="passes over the training images (default: %(default)s)")
+    add("--batch-size", type=count, default=32, help="samples in a step (default: %(default)s)")
+    add("--lr", type=positive, default=1e-3, help="peak, of the head (default: %(default)s)")
     add(
         "--layer-decay",
-        type=number(float, above=0, most=1),
-        help="each block learns at so many times the rate of the next one towards the head"
-        " (default: 0.75, 1 for --weights none)",
+        type=decay,
+        help="a block's rate over that of the next towards the head (default: 0.75, 1 for --weights none)",
     )
-    add(
-        "--weight-decay",
-        type=number(float, least=0),
-        default=0.05,
-        help="of the optimizer (default: %(default)s)",
-    )
+    add("--weight-decay", type=not_negative, default=0.05, help="of the optimizer (default: %(default)s)")
     add(
         "--warmup-epochs",
-        type=number(float, least=0),
+        type=not_negative,
         default=1.0,
         help="epochs in which the learning rate rises, at most half of all (default: %(default)s)",
     )
-    add(
-        "--label-smoothing",
-        type=number(float, least=0, below=1),
-        help="of the cross-entropy (default: 0.1, 0 for labels and numbers)",
-    )
-    add("--mixup", type=number(float, least=0.001), metavar="ALPHA", help="mix pairs of images, 0.2 say")
-    add("--cutmix", type=number(float, least=0.001), metavar="ALPHA", help="paste patches of others, 1.0 say")
-    add(
-        "--rand-augment",
-        type=number(int, least=1, most=30),
-        metavar="MAGNITUDE",
-        help="strength of RandAugment, up to 30, 9 say",
-    )
+    add("--label-smoothing", type=share, help="of the cross-entropy (default: 0.1, 0 for labels and numbers)")
+    add("--mixup", type=alpha, metavar="ALPHA", help="mix pairs of images, 0.2 say")
+    add("--cutmix", type=alpha, metavar="ALPHA", help="paste patches of others, 1.0 say")
+    add("--rand-augment", type=magnitude, metavar="MAGNITUDE", help="of RandAugment, up to 30, 9 say")
     add("--ema", type=number(float, above=0, below=1), metavar="DECAY", help="average the weights, 0.999 say")
-    add(
-        "--patience",
-        type=number(int, least=1),
-        metavar="EPOCHS",
-        help="stop after so many epochs without a gain",
-    )
-    add(
-        "--clip-norm",
-        type=number(float, above=0),
-        metavar="NORM",
-        help="largest norm of all gradients together, 1.0 say",
-    )
+    add("--patience", type=count, metavar="EPOCHS", help="stop after so many without a gain")
+    add("--clip-norm", type=positive, metavar="NORM", help="largest norm of all gradients together, 1.0 say")
     add("--find-lr", action="store_true", default=False, help="draw the loss over --lr, and end")
 
 

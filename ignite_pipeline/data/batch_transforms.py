@@ -100,6 +100,15 @@ class Centre(nn.Module):
         return (x / 127.5).sub_(1)
 
 
+def to_pixels(images: Tensor) -> Tensor:
+    """Turn images in [-1, 1] to uint8 in [0, 255], the inverse of `Centre`; what is beyond is cut off.
+
+    >>> to_pixels(torch.tensor([-1.0, 0.001, 1.2]))
+    tensor([  0, 128, 255], dtype=torch.uint8)
+    """
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 class SplitPair(nn.Module):
     """Turn uint8 pairs ``(B, 2 * C, H, W)`` to source and target, float32 ``(B, C, H, W)`` in [-1, 1].
 

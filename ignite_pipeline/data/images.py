@@ -163,7 +163,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 class UnreadableImage(BadInput):
-    """An image file is damaged; the message names it."""
+    """An image file is damaged, or not such as it must be; the message names it."""
 
 
 def read_image(path: str | Path, *, least_side: int | None = None) -> Image.Image:

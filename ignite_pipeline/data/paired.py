@@ -16,6 +16,7 @@ from ignite_pipeline.data.generated_facades import draw_facades
 from ignite_pipeline.data.images import (
     MEMORY_LIMIT_BYTES,
     ImageSplits,
+    UnreadableImage,
     count_unreadable,
     image_files,
     read_image,
@@ -114,11 +115,18 @@ def paired_images(
     return ImageSplits("paired", str(root), *pairs, count_unreadable(messages), unreadable=messages)
 
 
-def validation_pairs(root: str | Path, *, direction: str, image_size: int) -> PairTensors:
-    """Load the validation pairs that `paired_images` loads from ``root``, and no others."""
+def validation_pairs(
+    root: str | Path, *, direction: str, image_size: int
+) -> tuple[PairTensors, tuple[str, ...]]:
+    """Load the validation pairs that `paired_images` loads from ``root``, and no others.
+
+    Those that cannot be read are left out, and a message is returned for each.
+    """
     _, items = _find_pairs(Path(root))
     read = partial(_read_pair, size=image_size, direction=direction)
-    return PairTensors(stack_images(items, read, description="decoding pairs"))
+    unreadable: dict[_Files, str] = {}
+    pairs = stack_images(items, read, description="decoding pairs", unreadable=unreadable)
+    return PairTensors(pairs), tuple(unreadable.values())
 
 
 def _directed(a: Tensor, b: Tensor, direction: str) -> PairTensors:
@@ -157,14 +165,16 @@ def _read_pair(files: _Files, *, size: int, direction: str) -> np.ndarray:
     else:
         a, b = read_image(files[0]), read_image(files[1])
         if a.size != b.size:
-            raise BadInput(f"{files[1]}: is {b.width}x{b.height}, but {files[0]} is {a.width}x{a.height}")
+            raise UnreadableImage(
+                f"{files[1]}: is {b.width}x{b.height}, but {files[0]} is {a.width}x{a.height}"
+            )
     pair = [np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)) for image in (a, b)]
     return np.concatenate(pair if direction == "AtoB" else pair[::-1], axis=2)
 
 
 def split_pair(image: Image.Image, path: Path) -> tuple[Image.Image, Image.Image]:
-    """Return the left and the right half; raise `BadInput` with the path if the width is odd."""
+    """Return the left and the right half; raise `UnreadableImage` if the width is odd."""
     half, rest = divmod(image.width, 2)
     if rest:
-        raise BadInput(f"{path}: its width of {image.width} does not halve into a pair")
+        raise UnreadableImage(f"{path}: its width of {image.width} does not halve into a pair")
     return image.crop((0, 0, half, image.height)), image.crop((half, 0, image.width, image.height))

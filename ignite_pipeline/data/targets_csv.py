@@ -17,7 +17,7 @@ _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", 
 
 
 def read_targets(
-    path: str | Path, root: str | Path, *, kind: str = "auto"
+    path: str | Path, root: str | Path, *, kind: str = "auto", classes: tuple[str, ...] | None = None
 ) -> tuple[LabelledFiles, LabelledFiles | None]:
     """Return the files that a CSV table names, and those whose column ``split`` says val, if there is one.
 
@@ -27,6 +27,8 @@ def read_targets(
     - ``"labels"``: several columns of 0 and 1, or one with names between ``|``, of which any may be there;
     - ``"numbers"``: one or more columns of numbers;
     - ``"auto"``: what the values look like, and whole numbers in one column for classes; it is said.
+
+    With the ``classes`` of a model, targets are among these, whether the table has each of them or not.
 
     Raises `BadInput` with the file and the line of what cannot be used.
     """
@@ -43,15 +45,30 @@ def read_targets(
         empty = [name for name in table.columns if row[name] == ""]
         if empty and not (kind == "labels" and len(table.columns) == 1):
             raise table.wrong(place, f"{row[table.file]} has no value in {', '.join(empty)}")
-    targets, classes = _TARGETS[kind](table)
-    if kind != "numbers" and len(classes) < 2:
-        raise BadInput(f"{path}: needs two or more {kind}, has {', '.join(classes) or 'none'}")
-    if kind == "classes" and len(classes) == len(table.rows) > 2:
-        raise BadInput(f"{path}: each of its {len(classes)} files has a class of its own")
+    targets, found = _TARGETS[kind](table)
+    if classes is None:
+        classes = found
+        if kind != "numbers" and len(classes) < 2:
+            raise BadInput(f"{path}: needs two or more {kind}, has {', '.join(classes) or 'none'}")
+        if kind == "classes" and len(classes) == len(table.rows) > 2:
+            raise BadInput(f"{path}: each of its {len(classes)} files has a class of its own")
+    elif found != classes:
+        may_lack = kind == "classes" or (kind == "labels" and len(table.columns) == 1)
+        if set(found) - set(classes) or not (may_lack or len(found) == len(classes)):
+            raise BadInput(f"{path}: has {', '.join(found)}, the model {', '.join(classes)}")
+        targets = _among(classes, targets, found)
     if guessed:
         say(f"{path}: {', '.join(table.columns)} taken for {kind}")
     files = LabelledFiles(root, FileNames(table.column(table.file)), targets, classes, kind)
     return _split(table, files) if SPLIT in table.rows[0] else (files, None)
+
+
+def _among(classes: tuple[str, ...], targets: Tensor, found: tuple[str, ...]) -> Tensor:
+    """Return targets for some of ``classes``, in the order in which they were ``found``, for all of them."""
+    indices = torch.tensor([classes.index(name) for name in found], dtype=torch.int64)
+    if targets.ndim == 1:
+        return indices[targets]
+    return torch.zeros(len(targets), len(classes)).index_copy(1, indices, targets)
 
 
 def _split(table: Table, files: LabelledFiles) -> tuple[LabelledFiles, LabelledFiles]:

@@ -1,4 +1,4 @@
-"""How good predictions are: Ignite's metrics over all of them, calibration, and the worst errors."""
+"""How good predictions are: Ignite's metrics over all of them, calibration, and the most confident errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of images in bins of equal width by the probability of the class that was given: how sure, how right.
+    """Images in bins of equal width by the probability of the predicted class: its mean, and the accuracy.
 
     ``error`` is the expected calibration error: the mean of the differences, each bin counting as many times
     as it has images (Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, section 2).
@@ -29,13 +29,13 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class WrongAnswer:
-    """An image that was taken for something else, and how sure that was."""
+class Misclassified:
+    """A misclassified image, and the probability of the class that was predicted."""
 
     name: str
-    place: int
+    index: int
     truth: str
-    answer: str
+    predicted: str
     probability: float
 
 
@@ -47,7 +47,7 @@ class Figures:
     values: dict[str, float]
     confusion: list[list[int]] | None = None
     calibration: Calibration | None = None
-    worst: Sequence[WrongAnswer] = ()
+    most_confident_errors: Sequence[Misclassified] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -71,7 +71,7 @@ def of_classes(log_probabilities: Tensor, y: Tensor, classes: Sequence[str], nam
 
     >>> y_pred = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6]]).log()
     >>> figures = of_classes(y_pred, torch.tensor([0, 1, 1]), ["day", "night"], ["a", "b", "c"])
-    >>> figures.values["accuracy"], figures.confusion, figures.worst[0].name
+    >>> figures.values["accuracy"], figures.confusion, figures.most_confident_errors[0].name
     (0.6666666666666666, [[1, 0], [1, 1]], 'b')
     """
     found = measured(
@@ -89,13 +89,13 @@ def of_classes(log_probabilities: Tensor, y: Tensor, classes: Sequence[str], nam
     for quantity in ("precision", "recall"):
         of_each = found[quantity].tolist()
         values |= {f"{quantity}/{name}": value for name, value in zip(classes, of_each, strict=True)}
-    confidence, answers = log_probabilities.exp().max(1)
-    calibration = _calibration(confidence, answers == y)
+    confidence, predicted = log_probabilities.exp().max(1)
+    calibration = _calibration(confidence, predicted == y)
     values["calibration_error"] = calibration.error
     errors = SurestErrors(classes)
-    errors.update(confidence, answers, y)
-    worst = [WrongAnswer(names[error["place"]], **error) for error in errors.found()]
-    return Figures(len(y), values, found["confusion"].int().tolist(), calibration, worst)
+    errors.update(confidence, predicted, y)
+    most_confident = [Misclassified(names[error["index"]], **error) for error in errors.found()]
+    return Figures(len(y), values, found["confusion"].int().tolist(), calibration, most_confident)
 
 
 def _calibration(confidence: Tensor, is_right: Tensor) -> Calibration:
@@ -110,9 +110,9 @@ def _calibration(confidence: Tensor, is_right: Tensor) -> Calibration:
 
 
 def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figures:
-    """Return the figures of probabilities ``(N, K)`` for labels ``(N, K)`` of 0 and 1: taken for 1 above 0.5.
+    """Return the figures of probabilities ``(N, K)`` for labels ``(N, K)`` of 0 and 1; above 0.5 is 1.
 
-    ``all_labels_right`` is the share of images of which every label is right.
+    ``subset_accuracy`` is the share of images of which every label is right.
     """
     found = measured(
         "labels",
@@ -123,7 +123,7 @@ def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figure
         (probabilities > 0.5).int(),
         y.int(),
     )
-    values = {"all_labels_right": float(found["all_labels_right"])}
+    values = {"subset_accuracy": float(found["subset_accuracy"])}
     values["loss"] = nn.functional.binary_cross_entropy(probabilities, y).item()
     for quantity in ("precision", "recall"):
         of_each = found[quantity].tolist()
@@ -131,7 +131,22 @@ def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figure
     return Figures(len(y), values)
 
 
-def of_numbers(y_pred: Tensor, y: Tensor) -> Figures:
-    """Return the figures of numbers ``(N, K)``."""
-    found = measured("numbers", {"root_mean_squared_error": RootMeanSquaredError()}, y_pred, y)
-    return Figures(len(y), {name: float(value) for name, value in found.items()})
+def of_numbers(y_pred: Tensor, y: Tensor, names: Sequence[str]) -> Figures:
+    """Return the figures of numbers ``(N, K)``: over all of them and, of several, for each name.
+
+    >>> figures = of_numbers(torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 2.0]]), ["age", "height"])
+    >>> [figures.values[f"mean_absolute_error{of}"] for of in ("", "/age", "/height")]
+    [1.5, 0.0, 3.0]
+    """
+    # Flat, for Ignite's sum of squares would be divided by N, not by N times K.
+    parts = {"": (y_pred.flatten(), y.flatten())}
+    if len(names) > 1:
+        parts |= {f"/{name}": (y_pred[:, column], y[:, column]) for column, name in enumerate(names)}
+    values = {
+        f"{quantity}{part}": float(value)
+        for part, numbers in parts.items()
+        for quantity, value in measured(
+            "numbers", {"root_mean_squared_error": RootMeanSquaredError()}, *numbers
+        ).items()
+    }
+    return Figures(len(y), values)

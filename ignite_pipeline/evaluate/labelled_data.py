@@ -1,4 +1,4 @@
-"""Images with known answers: the validation part of a data set, or all of a folder."""
+"""Labelled images: the validation part of a data set, or all of a folder."""
 
 import os
 from collections.abc import Sequence
@@ -31,16 +31,16 @@ class LabelledData:
 
 
 def find_labelled(root: Path, signature: Signature, *, targets: str | None = None) -> LabelledData:
-    """Return the images of ``root`` with known answers, in the order of validation.
+    """Return the labelled images of ``root``, in the order of validation.
 
     ``root`` holds a folder for each class, or ``val/`` or ``test/`` with these, or CIFAR-10's own files; or
-    ``targets`` is a CSV table of files below it, see `read_targets`. Folders of other classes are said and
-    left out. `BadInput` is raised for what is not there.
+    ``targets`` is a CSV table of files below it, see `read_targets`. Folders of other classes are reported
+    and left out. `BadInput` is raised for what is not there.
     """
     if not root.is_dir():
         raise BadInput(f"{root}: no such folder; give one that holds images")
     if targets is not None:
-        files, val_files = read_targets(targets, root, kind=signature.kind)
+        files, val_files = read_targets(targets, root, kind=signature.kind, classes=signature.outputs)
         return _of_files(val_files or files, signature)
     if signature.kind != "classes":
         raise BadInput(f"--targets CSV must say which {signature.kind} each image has")
@@ -62,8 +62,6 @@ def find_labelled(root: Path, signature: Signature, *, targets: str | None = Non
 
 
 def _of_files(files: LabelledFiles, signature: Signature) -> LabelledData:
-    if files.classes != signature.outputs:
-        raise BadInput(f"the data has {', '.join(files.classes)}, the model {', '.join(signature.outputs)}")
     names = [os.path.join(files.root, name) for name in files.names]
     images = StoredImages(files, image_size=signature.preprocessing.resize_size)
     return LabelledData(names, images, files.targets)

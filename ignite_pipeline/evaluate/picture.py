@@ -8,21 +8,20 @@ from torch import Tensor
 
 from handlers.confusion_matrix import draw_confusion
 from ignite_pipeline.evaluate.figures import BINS, Calibration, Figures
-
-_COLUMNS = 8
+from ignite_pipeline.predict.sheet import COLUMNS, draw_images
 
 
 def draw(
     figures: Figures, classes: Sequence[str], images: Sequence[Tensor], path: Path, *, title: str
 ) -> None:
-    """Write a PNG; ``images`` ``(3, S, S)`` uint8 are those of ``figures.worst``."""
+    """Write a PNG; ``images`` ``(3, S, S)`` uint8 are those of ``figures.most_confident_errors``."""
     from matplotlib.figure import Figure
 
     assert figures.confusion is not None
     assert figures.calibration is not None
-    rows = -(-len(images) // _COLUMNS)
+    rows = -(-len(images) // COLUMNS)
     figure = Figure(figsize=(13, 4.6 + 1.9 * rows), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     parts = figure.subfigures(
         1 + bool(rows), 1, squeeze=False, height_ratios=[4.4] + [1.9 * rows] * bool(rows)
     )
@@ -31,11 +30,11 @@ def draw(
     _draw_calibration(reliability, figures.calibration)
     if rows:
         parts[1, 0].suptitle("the most confident errors", fontsize=10)
-        for axis in (axes := parts[1, 0].subplots(rows, _COLUMNS, squeeze=False).flatten()):
-            axis.set_axis_off()
-        for axis, image, wrong in zip(axes, images, figures.worst, strict=False):
-            axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
-            axis.set_title(f"{wrong.truth}, not {wrong.answer} ({wrong.probability:.0%})", fontsize=7)
+        captions = [
+            f"{error.truth}, not {error.predicted} ({error.probability:.0%})"
+            for error in figures.most_confident_errors
+        ]
+        draw_images(parts[1, 0].subplots(rows, COLUMNS, squeeze=False).flatten(), images, captions)
     figure.savefig(path, format="png")
 
 
@@ -47,14 +46,14 @@ def _draw_calibration(axis: Any, calibration: Calibration) -> None:
         [calibration.accuracy[number] for number in filled],
         width=0.9 / BINS,
         color="#00798c",
-        label="share that is right",
+        label="accuracy",
     )
-    axis.plot([0, 1], [0, 1], color="#8d96a3", linestyle="--", label="as sure as right")
+    axis.plot([0, 1], [0, 1], color="#8d96a3", linestyle="--", label="perfectly calibrated")
     for number in filled:
         height = calibration.accuracy[number]
         axis.text(
             centers[number], height, str(calibration.counts[number]), ha="center", va="bottom", fontsize=7
         )
-    axis.set(xlim=(0, 1), ylim=(0, 1.08), xlabel="probability of the class that was given", ylabel="share")
-    axis.set_title(f"calibration: off by {calibration.error:.1%} (images above the bars)")
+    axis.set(xlim=(0, 1), ylim=(0, 1.08), xlabel="probability of the predicted class", ylabel="accuracy")
+    axis.set_title(f"expected calibration error {calibration.error:.1%} (images above the bars)")
     axis.legend(fontsize=8, loc="upper left")

@@ -12,14 +12,13 @@ from torchvision.models import inception_v3
 from torchvision.transforms.v2.functional import normalize, resize
 
 from ignite_pipeline.command_line import say
-from ignite_pipeline.data.batch_transforms import SplitPair
+from ignite_pipeline.data.batch_transforms import SplitPair, to_pixels
 from ignite_pipeline.data.images import progress
 from ignite_pipeline.data.paired import validation_pairs
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.evaluate.figures import Figures
 from ignite_pipeline.models.weight_files import load_weights, read_state_dict
 from ignite_pipeline.predict.trained_models import TrainedModel
-from ignite_pipeline.predict.translate import as_pixels
 from ignite_pipeline.seeding import EVALUATION_STREAM, Generators, position_seed
 from ignite_pipeline.translation_metrics import attach_translation_metrics
 
@@ -29,24 +28,26 @@ _MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 def evaluate_translations(
     model: TrainedModel, root: Path, *, inception: str | None = None
-) -> tuple[Figures, list[Tensor]]:
-    """Return L1, PSNR and SSIM, and images for a picture: four of source, translation and target.
+) -> tuple[Figures, list[Tensor], int]:
+    """Return L1, PSNR and SSIM, images for a picture (four of source, translation and target), and how many
+    pairs could not be read, which are reported and left out.
 
     With the weights of torchvision's Inception v3 in a file, FID too (Heusel et al., arXiv 1706.08500). Each
     image is translated on its own, with the dropout that the run drew for it in its evaluations.
     """
     side = model.signature.preprocessing.image_size
     direction = "BtoA" if model.signature.outputs == ("A",) else "AtoB"
-    pairs = validation_pairs(root, direction=direction, image_size=side)
-    seed = (model.config or {}).get("options", {}).get("seed", 0)
+    pairs, unreadable = validation_pairs(root, direction=direction, image_size=side)
+    for message in unreadable:
+        say(message)
     generators, split, shown = Generators(model.device), SplitPair(), list[Tensor]()
 
     def translate(engine: Engine, batch: Tensor) -> dict[str, Tensor]:
         source, target = split(batch)
-        with generators.seeded(position_seed(seed, EVALUATION_STREAM, engine.state.iteration)):
-            fake = model.answers_of(batch[:, :3])
+        with generators.seeded(position_seed(model.seed, EVALUATION_STREAM, engine.state.iteration)):
+            fake = model.predict(batch[:, :3])
         if engine.state.iteration <= 4:
-            shown.extend(as_pixels(part[0]) for part in (source, fake, target))
+            shown.extend(to_pixels(part[0]) for part in (source, fake, target))
         return {"y_pred": fake, "y": target}
 
     evaluator = Engine(translate)
@@ -62,7 +63,11 @@ def evaluate_translations(
     with bar, model.inferring(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Matrix is singular")  # which that means
         metrics = evaluator.run(bar, epoch_length=len(pairs)).metrics
-    return Figures(len(pairs), {name: float(value) for name, value in metrics.items()}), shown
+    return (
+        Figures(len(pairs), {name: float(value) for name, value in metrics.items()}),
+        shown,
+        len(unreadable),
+    )
 
 
 class _Inception(nn.Module):

@@ -8,14 +8,13 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from ignite_pipeline.command_line import (
     Parser,
     exit_on_bad_input,
     is_inside,
-    make_folder,
+    made_folder,
     named_path,
     require_outside,
 )
@@ -62,15 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_outside(output, root)
         files = find_files(root, targets=options.targets, kind=options.kind)
         keep_freed_memory()
-        was_there = os.path.exists(output)
-        make_folder(output, option="--output")  # before the time that it takes to look
-        try:
+        with made_folder(output, option="--output"):  # before the time that it takes to look
             look(files, output)
-        except BaseException:
-            if not was_there:
-                with suppress(OSError):  # something has been written
-                    output.rmdir()
-            raise
 
 
 def look(files: FoundFiles, output: Path) -> None:

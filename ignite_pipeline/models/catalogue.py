@@ -23,8 +23,8 @@ def build_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     try:
         if family in _FAMILIES:
             return _FAMILIES[family](own_name)(**arguments)
-    except (TypeError, KeyError, ValueError) as error:
-        raise BadInput(f"the model {name} cannot be built with {dict(arguments)}: {error}") from error
+    except Exception as error:  # whatever the arguments of a foreign file make a builder stumble over
+        raise BadInput(f"the model {name} cannot be built with {arguments!r}: {error}") from error
     raise BadInput(f"the model {name!r} is none of {', '.join(f'{family}/...' for family in _FAMILIES)}")
 
 

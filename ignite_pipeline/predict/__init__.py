@@ -1,1 +1,1 @@
-"""Answers of a trained model: what a checkpoint, or an exported program, says about images."""
+"""Predictions of a trained model, from a checkpoint or an exported program."""

@@ -14,14 +14,15 @@ from pathlib import Path
 from torch import Tensor
 
 from handlers.errors import UnusableRun
-from ignite_pipeline.command_line import Parser, exit_on_bad_input, named_path, number
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, named_path
 from ignite_pipeline.data.images import progress
-from ignite_pipeline.devices import PRECISIONS
 from ignite_pipeline.errors import BadInput
+from ignite_pipeline.output_files import require_writable
 from ignite_pipeline.predict.batches import read_in_batches
-from ignite_pipeline.predict.export import export_model
+from ignite_pipeline.predict.export import export_trained
 from ignite_pipeline.predict.named_images import find_images
-from ignite_pipeline.predict.rows import FORMATS, Answer, csv_header
+from ignite_pipeline.predict.options import add_batch_size, add_device_options
+from ignite_pipeline.predict.rows import FORMATS, Prediction, csv_header
 from ignite_pipeline.predict.sheet import MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
 
@@ -45,7 +46,10 @@ def parser() -> Parser:
         help="how the lines are written (default: %(default)s)",
     )
     add(
-        "--output", metavar="PNG", type=named_path, help=f"draw up to {MOST} of the images with their answers"
+        "--output",
+        metavar="PNG",
+        type=named_path,
+        help=f"draw up to {MOST} of the images with their predictions",
     )
     add(
         "--export",
@@ -53,16 +57,9 @@ def parser() -> Parser:
         type=named_path,
         help="write the model: .pt2, .onnx, or .pt (weights)",
     )
-    add_where(parser)
+    add_device_options(parser)
+    add_batch_size(parser)
     return parser
-
-
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """Add what says how a trained model computes."""
-    add = parser.add_argument
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    add("--precision", choices=PRECISIONS, help="number format (default: that of the run)")
-    add("--batch-size", type=number(int, least=1), help="images at once (default: as in validation)")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -77,25 +74,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         model = load_trained(options.model, device=options.device, precision=options.precision)
         if model.signature.kind == "image":
             raise BadInput(f"{options.model}: translates images; use {PROG}.translate")
+        if options.output is not None:
+            require_writable(options.output, option="--output", inputs=[model.source, *images])
         if options.export is not None:
-            export(model, options.export)
+            export_trained(model, options.export, inputs=images)
         if images and predict(model, images, options):
             sys.exit(2)
 
 
-def export(model: TrainedModel, path: str) -> None:
-    """Write a trained model for other programs."""
-    if model.predictor is None:
-        raise BadInput(f"--export: {model.source} has been exported already; give a checkpoint")
-    export_model(model.predictor.model, model.signature, path)
-    print(f"{path}: the model of {model.source}", file=sys.stderr)
-
-
 def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namespace) -> int:
-    """Print what the model says of each image, and draw it; return how many could not be read."""
+    """Print a prediction for each image, and draw some; return how many could not be read."""
     if options.format == "csv":
         print(csv_header(model.signature))
-    unreadable, shown = 0, list[tuple[Tensor, Answer]]()
+    unreadable, shown = 0, list[tuple[Tensor, Prediction]]()
     drawn = set(paths[:: -(-len(paths) // MOST)])
     batches = read_in_batches(
         paths, model.signature.preprocessing.read, batch_size=options.batch_size or model.signature.batch_size
@@ -103,11 +94,11 @@ def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namesp
     bar = progress(total=len(paths), description="predicting")
     with closing(bar), model.inferring():
         for batch in batches:
-            answers = answer(model, batch.items, batch.images)
+            predictions = predictions_of(model, batch.items, batch.images)
             bar.clear()
-            for said in answers:
-                print(FORMATS[options.format](said))
-            pairs = zip(batch.images, answers, strict=True)
+            for prediction in predictions:
+                print(FORMATS[options.format](prediction))
+            pairs = zip(batch.images, predictions, strict=True)
             shown += [pair for pair in pairs if pair[1].path in drawn]
             unreadable += batch.unreadable
             bar.update(len(batch.items) + batch.unreadable)
@@ -116,18 +107,18 @@ def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namesp
     return unreadable
 
 
-def answer(model: TrainedModel, paths: Sequence[Path], images: Tensor) -> list[Answer]:
-    """Return what the model says of a batch of images."""
+def predictions_of(model: TrainedModel, paths: Sequence[Path], images: Tensor) -> list[Prediction]:
+    """Return the predictions for a batch of images."""
     if not paths:
         return []
-    values = model.answers_of(images).tolist()
-    return [Answer(path, model.signature, row) for path, row in zip(paths, values, strict=True)]
+    values = model.predict(images).tolist()
+    return [Prediction(path, model.signature, row) for path, row in zip(paths, values, strict=True)]
 
 
-def draw(model: TrainedModel, shown: Sequence[tuple[Tensor, Answer]], path: Path) -> None:
-    """Write the picture of images and answers."""
+def draw(model: TrainedModel, shown: Sequence[tuple[Tensor, Prediction]], path: Path) -> None:
+    """Write the picture of images and predictions."""
     captions = [
-        f"{said.best}{'' if said.probability is None else f' {said.probability:.0%}'}" for _, said in shown
+        f"{one.best}{'' if one.probability is None else f' {one.probability:.0%}'}" for _, one in shown
     ]
     images = [image for image, _ in shown]
     write_sheet(images, captions, path, option="--output", title=model.title)

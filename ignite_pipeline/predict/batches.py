@@ -28,7 +28,7 @@ def read_in_batches(
 ) -> Iterator[Batch[Item]]:
     """Read an image ``(3, S, S)`` of each item on all cores; yield ``batch_size`` of them at a time.
 
-    Those of the next batch are read meanwhile. Images that cannot be read are said and left out.
+    Those of the next batch are read meanwhile. Images that cannot be read are reported and left out.
     """
 
     def try_to_read(item: Item) -> Tensor | None:

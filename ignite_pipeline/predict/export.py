@@ -2,7 +2,9 @@
 
 import copy
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from handlers.checkpoint_files import NAME
+from handlers.files import read_regular
 from ignite_pipeline.data.batch_transforms import Normalize
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.output_files import write_output
-from ignite_pipeline.predict.trained_models import PROGRAM_SUFFIX, SIGNATURE
+from ignite_pipeline.output_files import require_writable, write_output
+from ignite_pipeline.predict.trained_models import PROGRAM_SUFFIX, SIGNATURE, TrainedModel
 from ignite_pipeline.predictor import Predictor
 from ignite_pipeline.signature import Signature
 
@@ -21,10 +25,11 @@ from ignite_pipeline.signature import Signature
 def export_model(model: nn.Module, signature: Signature, path: str | Path) -> None:
     """Write a model to ``path``: a program (``.pt2``), ONNX (``.onnx``) or its state dict (``.pt``).
 
-    A program and ONNX take uint8 images ``(B, 3, S, S)``, any number of them or, to be translated, one, and
-    return what `Predictor` does: normalisation, mirror images and probabilities are in them. They hold the
-    signature, too; beside a state dict it lies as JSON. `BadInput` is raised for another suffix, for a model
-    that cannot be exported, and where a package is missing or the file cannot be written.
+    A program and ONNX take uint8 images ``(B, 3, S, S)``, any number of them (one at a time for a model that
+    translates images), and return what `Predictor` does: normalisation, mirror images and probabilities are
+    in them. They hold the signature, too; beside a state dict it lies as JSON. `BadInput` is raised for
+    another suffix, for a model that cannot be exported, where a package is missing, and where the file cannot
+    be written or the JSON would replace another one.
 
     >>> import tempfile
     >>> from ignite_pipeline.data.preprocessing import Preprocessing
@@ -41,6 +46,12 @@ def export_model(model: nn.Module, signature: Signature, path: str | Path) -> No
     writers = {PROGRAM_SUFFIX: _write_program, ".onnx": _write_onnx, ".pt": _write_weights}
     if path.suffix not in writers:
         raise BadInput(f"--export {path}: must end in {', '.join(writers)}")
+    if NAME.fullmatch(path.name):
+        raise BadInput(f"--export {path}: the checkpoints of a run are called so; give another name")
+    require_writable(path, option="--export")
+    beside = path.with_suffix(".json")
+    if path.suffix == ".pt":
+        _require_no_other(beside)
     portable = copy.deepcopy(model).cpu()
     portable.to(memory_format=torch.contiguous_format)
     predictor = Predictor(portable, signature)
@@ -50,8 +61,30 @@ def export_model(model: nn.Module, signature: Signature, path: str | Path) -> No
         write = writers[path.suffix](predictor)
     write_output(path, write, option="--export")
     if path.suffix == ".pt":
-        beside, text = path.with_suffix(".json"), _as_text(signature)
+        text = _as_text(signature)
         write_output(beside, lambda place: place.write_text(text), option="--export")
+
+
+def export_trained(model: TrainedModel, path: str, *, inputs: Iterable[str | Path] = ()) -> None:
+    """Write a model that has been loaded; neither its own file is replaced nor one of ``inputs``."""
+    if model.predictor is None:
+        raise BadInput(f"--export: {model.source} has been exported already; give a checkpoint")
+    require_writable(path, option="--export", inputs=[model.source, *inputs])
+    export_model(model.predictor.model, model.signature, path)
+    print(f"{path}: the model of {model.source}", file=sys.stderr)
+
+
+def _require_no_other(beside: Path) -> None:
+    """Raise `BadInput` if the signature would replace another file, such as the ``config.json`` of a run."""
+    require_writable(beside, option="--export")
+    try:
+        Signature.from_json(json.loads(read_regular(beside)))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError) as error:  # BadInput is one
+        raise BadInput(
+            f"--export: {beside} gets the signature, but is no signature now; give another name"
+        ) from error
 
 
 class _NormalizeAnew(nn.Module):
@@ -73,15 +106,25 @@ def _as_text(signature: Signature) -> str:
     return json.dumps(signature.as_json(), indent=2) + "\n"
 
 
-def _exported(predictor: Predictor) -> Any:
-    side, one_by_one = predictor.signature.preprocessing.image_size, predictor.signature.kind == "image"
-    images = torch.zeros(1 if one_by_one else 2, 3, side, side, dtype=torch.uint8)
-    shapes = None if one_by_one else ({0: torch.export.Dim("batch")},)
+@contextmanager
+def _naming(predictor: Predictor, what: str) -> Iterator[None]:
     try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:  # whatever a model does that cannot be traced, or written
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        name, reason = type(predictor.model).__name__, str(cause).strip().partition("\n")[0]
+        raise BadInput(f"--export: {name} cannot be exported{what}: {reason}") from error
+
+
+def _exported(predictor: Predictor) -> Any:
+    images = predictor.signature.example()
+    shapes = None if len(images) == 1 else ({0: torch.export.Dim("batch")},)
+    with _naming(predictor, ""):
         return torch.export.export(predictor, (images,), dynamic_shapes=shapes)
-    except Exception as error:  # whatever a model does that cannot be traced
-        reason = str(error).strip().partition("\n")[0]
-        raise BadInput(f"--export: {type(predictor.model).__name__} cannot be exported: {reason}") from error
 
 
 def _write_program(predictor: Predictor) -> Callable[[Path], object]:
@@ -98,14 +141,38 @@ def _write_program(predictor: Predictor) -> Callable[[Path], object]:
 def _write_onnx(predictor: Predictor) -> Callable[[Path], object]:
     if missing := [package for package in ("onnx", "onnxscript") if find_spec(package) is None]:
         raise BadInput(f"--export: ONNX needs {' and '.join(missing)}: pip install 'ignite_pipeline[onnx]'")
-    program = torch.onnx.export(
-        _exported(predictor), input_names=["images"], output_names=["answers"], dynamo=True, verbose=False
-    )
-    assert program is not None
-    content = program.model_proto
-    entry = content.metadata_props.add()
-    entry.key, entry.value = SIGNATURE, _as_text(predictor.signature)
-    return lambda path: path.write_bytes(content.SerializeToString())
+    with _naming(predictor, " to ONNX (a .pt2 program has fewer limits)"):
+        program = torch.onnx.export(
+            _with_batch_statistics(_exported(predictor), one_by_one=predictor.signature.kind == "image"),
+            input_names=["images"],
+            output_names=["predictions"],
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        content = program.model_proto
+        entry = content.metadata_props.add()
+        entry.key, entry.value = SIGNATURE, _as_text(predictor.signature)
+        whole = content.SerializeToString()
+    return lambda path: path.write_bytes(whole)
+
+
+def _with_batch_statistics(program: Any, *, one_by_one: bool) -> Any:
+    """Let a batch norm that uses the statistics of the batch do so in ONNX, too.
+
+    The exporter takes any batch norm for one that uses its running statistics. A single image's are those of
+    an instance norm.
+    """
+    for node in program.graph.nodes:
+        if node.target is torch.ops.aten.batch_norm.default and node.args[5]:
+            if not one_by_one:
+                raise BadInput(
+                    "--export: ONNX has no batch norm that uses the statistics of the batch; write a .pt2"
+                )
+            x, weight, bias, _, _, _, momentum, epsilon, cudnn = node.args
+            node.target = torch.ops.aten.instance_norm.default
+            node.args = (x, weight, bias, None, None, True, momentum, epsilon, cudnn)
+    return program
 
 
 def _write_weights(predictor: Predictor) -> Callable[[Path], object]:

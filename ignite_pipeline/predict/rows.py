@@ -1,4 +1,4 @@
-"""What is said of each image: a line, a row of a table, or a JSON object."""
+"""A prediction as a line, as a row of a table, or as a JSON object."""
 
 import csv
 import io
@@ -11,8 +11,8 @@ from ignite_pipeline.signature import Signature
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model says about an image: ``values`` in the order of the signature's ``outputs``."""
+class Prediction:
+    """What a model predicts for an image: ``values`` in the order of the signature's ``outputs``."""
 
     path: Path
     signature: Signature
@@ -38,28 +38,30 @@ class Answer:
         return max(self.values) if self.signature.kind == "classes" else None
 
 
-def as_line(answer: Answer) -> str:
+def as_line(prediction: Prediction) -> str:
     """Return the file, the class and its probability, between tabs; or the file and all values by name."""
-    if answer.probability is not None:
-        return f"{answer.path}\t{answer.best}\t{answer.probability:.4f}"
-    return "\t".join([str(answer.path), *(f"{name} {value:.4g}" for name, value in answer.named.items())])
+    if prediction.probability is not None:
+        return f"{prediction.path}\t{prediction.best}\t{prediction.probability:.4f}"
+    return "\t".join(
+        [str(prediction.path), *(f"{name} {value:.4g}" for name, value in prediction.named.items())]
+    )
 
 
-def as_json_line(answer: Answer) -> str:
+def as_json_line(prediction: Prediction) -> str:
     """Return a JSON object with all values."""
-    kind = answer.signature.kind
-    said: dict[str, object] = {"file": str(answer.path)}
+    kind = prediction.signature.kind
+    content: dict[str, object] = {"file": str(prediction.path)}
     if kind == "classes":
-        said |= {"class": answer.best, "probability": answer.probability}
+        content |= {"class": prediction.best, "probability": prediction.probability}
     elif kind == "labels":
-        said |= {"labels": [name for name, value in answer.named.items() if value > 0.5]}
-    return json.dumps({**said, "numbers" if kind == "numbers" else "probabilities": answer.named})
+        content |= {"labels": [name for name, value in prediction.named.items() if value > 0.5]}
+    return json.dumps({**content, "numbers" if kind == "numbers" else "probabilities": prediction.named})
 
 
-def as_csv_line(answer: Answer) -> str:
+def as_csv_line(prediction: Prediction) -> str:
     """Return the file, the class and its probability if there are such, and all values."""
-    extra = [] if answer.probability is None else [answer.best, answer.probability]
-    return csv_line([str(answer.path), *extra, *answer.values])
+    extra = [] if prediction.probability is None else [prediction.best, prediction.probability]
+    return csv_line([str(prediction.path), *extra, *prediction.values])
 
 
 def csv_header(signature: Signature) -> str:
@@ -81,4 +83,4 @@ def csv_line(values: Iterable[object]) -> str:
     return text.getvalue()
 
 
-FORMATS: dict[str, Callable[[Answer], str]] = {"text": as_line, "csv": as_csv_line, "json": as_json_line}
+FORMATS: dict[str, Callable[[Prediction], str]] = {"text": as_line, "csv": as_csv_line, "json": as_json_line}

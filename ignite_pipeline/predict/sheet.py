@@ -1,7 +1,8 @@
-"""A picture of images with what was said of them."""
+"""A picture of images with captions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -28,12 +29,16 @@ def write_sheet(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(max(5, 1.7 * columns), 0.5 + 2.0 * rows), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=9)
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    figure.suptitle(title, fontsize=9, parse_math=False)
+    draw_images(figure.subplots(rows, columns, squeeze=False).flatten(), images, captions)
+    write_output(path, lambda place: figure.savefig(place, format="png"), option=option)
+
+
+def draw_images(axes: Collection[Any], images: Sequence[Tensor], captions: Sequence[str]) -> None:
+    """Draw images ``(3, S, S)`` uint8 on the first of the axes, with captions as far as there are any."""
     for axis in axes:
         axis.set_axis_off()
     for axis, image in zip(axes, images, strict=False):
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
     for axis, caption in zip(axes, captions, strict=False):
-        axis.set_title(caption, fontsize=7)
-    write_output(path, lambda place: figure.savefig(place, format="png"), option=option)
+        axis.set_title(caption, fontsize=7, parse_math=False)  # names may hold dollars

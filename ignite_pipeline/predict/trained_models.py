@@ -13,6 +13,7 @@ from torch import Tensor
 
 from handlers import load_checkpoint, load_newest
 from handlers.checkpoint_files import checkpoint_path
+from handlers.files import require_regular
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.devices import resolve_device
 from ignite_pipeline.errors import BadInput
@@ -27,42 +28,41 @@ PROGRAM_SUFFIX = ".pt2"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model that answers: ``answer`` maps uint8 images ``(B, 3, S, S)`` on its device to answers.
+    """A model that predicts: ``forward`` maps uint8 images ``(B, 3, S, S)`` on its device to predictions.
 
-    See `Predictor` for what these are. ``predictor`` is the model itself, where the file is a checkpoint.
+    See `Predictor` for what these are. ``predictor`` is the model itself, and ``seed`` that of its run, where
+    the file is a checkpoint.
     """
 
     source: Path
     signature: Signature
     device: torch.device
-    answer: Callable[[Tensor], Tensor]
+    forward: Callable[[Tensor], Tensor]
     predictor: Predictor | None = None
-    config: Mapping[str, Any] | None = None
+    seed: int = 0
 
     @property
     def title(self) -> str:
         """The end of the file's path: run, folder and name, for a picture."""
         return "/".join(self.source.parts[-3:])
 
-    def answers_of(self, images: Tensor) -> Tensor:
-        """Return the answers for uint8 images ``(B, 3, S, S)``, on the CPU."""
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the predictions for uint8 images ``(B, 3, S, S)``, on the CPU."""
         with torch.no_grad():
-            return self.answer(images.to(self.device)).float().cpu()
+            return self.forward(images.to(self.device)).float().cpu()
 
-    def log_answers_of(self, images: Tensor) -> Tensor:
-        """Return the logarithms of the probabilities of classes, taken from the logits where there are any.
+    def log_probabilities(self, images: Tensor) -> Tensor:
+        """Return the logarithms of the probabilities of classes, ``(B, K)``, taken from the logits.
 
-        A program has none: what it rounds to 0 counts as the least float. Of what is no class, the answers.
+        A program returns none: a probability that it rounds to 0 counts as the smallest float.
         """
-        if self.signature.kind != "classes":
-            return self.answers_of(images)
         if self.predictor is None:
-            return self.answers_of(images).clamp_min(torch.finfo(torch.float32).tiny).log()
+            return self.predict(images).clamp_min(torch.finfo(torch.float32).tiny).log()
         with torch.no_grad():
-            return self.predictor.outputs(images.to(self.device)).float().log_softmax(1).cpu()
+            return self.predictor.logits(images.to(self.device)).float().log_softmax(1).cpu()
 
     def inferring(self) -> AbstractContextManager[Any]:
-        """Put the model into the mode in which it answers, within a ``with`` block."""
+        """Put the model into the mode in which it predicts, within a ``with`` block."""
         return torch.no_grad() if self.predictor is None else self.predictor.inferring()
 
 
@@ -70,19 +70,21 @@ def load_trained(path: str | Path, *, device: str = "auto", precision: str | Non
     """Return the model in a checkpoint, in the best checkpoint of a run's directory, or in a program.
 
     Nothing in a checkpoint is executed; an exported program (``.pt2``) is one. ``precision`` is the run's own
-    unless given. `BadInput` or `UnusableRun` is raised, naming the file, for what cannot answer.
+    unless given. `BadInput` or `UnusableRun` is raised, naming the file, for what cannot predict: the model
+    is tried on black images.
     """
-    path = Path(path)
+    path, on = Path(path), resolve_device(device)
     if path.suffix == PROGRAM_SUFFIX:
-        return _load_program(path, resolve_device(device), precision)
+        return _tried(_load_program(path, on, precision))
     checkpoint = path if not path.is_dir() else best_checkpoint(path)
     content = load_checkpoint(checkpoint)
-    config = content.get("config") or {}
-    if not config.get("signature"):
-        raise BadInput(
-            f"{checkpoint}: does not say what goes into its model: its recipe gave no signature to run.attach"
-        )
     try:
+        config = _part(content, "config")
+        options = _part(config, "options")
+        if not config.get("signature"):
+            raise BadInput(
+                "does not say what goes into its model: its recipe gave no signature to run.attach"
+            )
         signature = Signature.from_json(config["signature"])
         if signature.model is None:
             raise BadInput(
@@ -97,16 +99,34 @@ def load_trained(path: str | Path, *, device: str = "auto", precision: str | Non
             name=signature.model,
             unused={"n_averaged"},
         )
+        compute = Compute(on, precision=precision or options.get("precision", "fp32"))
+        predictor = Predictor(model, signature, call=compute.predict)
+        if type(seed := options.get("seed", 0)) is not int:
+            raise BadInput(f"damaged: its seed is {seed!r}")
     except BadInput as error:
         raise BadInput(f"{checkpoint}: {error}") from error
-    compute = Compute(
-        resolve_device(device), precision=precision or (config.get("options") or {}).get("precision", "fp32")
-    )
-    predictor = Predictor(model, signature, call=compute.predict)
-    predictor.to(compute.device)
+    predictor.to(on)
     if signature.mode == "eval":  # else dropout would fill its masks in another order than in the run
         model.to(memory_format=torch.channels_last)
-    return TrainedModel(checkpoint, signature, compute.device, predictor, predictor, config)
+    return _tried(TrainedModel(checkpoint, signature, on, predictor, predictor, seed))
+
+
+def _tried(model: TrainedModel) -> TrainedModel:
+    """Return a model whose signature says what it takes and what it returns; raise `BadInput` for another."""
+    images, names = model.signature.example(), model.signature.outputs
+    try:
+        with model.inferring():
+            found = tuple(model.predict(images).shape)
+    except Exception as error:  # whatever a foreign model stumbles over
+        reason = str(error).strip().partition("\n")[0]
+        raise BadInput(
+            f"{model.source}: its model does not take what its signature says, images {tuple(images.shape)}"
+            f" ({reason})"
+        ) from error
+    wanted = tuple(images.shape) if model.signature.kind == "image" else (len(images), len(names))
+    if found != wanted:
+        raise BadInput(f"{model.source}: its model returns {found}, where its signature says {wanted}")
+    return model
 
 
 def best_checkpoint(directory: Path) -> Path:
@@ -114,12 +134,21 @@ def best_checkpoint(directory: Path) -> Path:
     below = directory / "checkpoints"
     folder = below if below.is_dir() else directory
     newest = load_newest(folder)
-    best = newest["best"]
+    best = newest.get("best")
+    if best is not None and not (isinstance(best, list | tuple) and len(best) == 2 and type(best[1]) is int):
+        raise BadInput(f"{folder}: the newest checkpoint is damaged: its best one is {best!r}")
     return checkpoint_path(folder, newest["engine"]["iteration"] if best is None else best[1])
 
 
+def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = content.get(name) or {}
+    if not isinstance(part, Mapping):
+        raise BadInput(f"damaged: its {name} is a {type(part).__name__}")
+    return part
+
+
 def _weights_in(content: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    state = (content.get("objects") or {}).get(name)
+    state = _part(content, "objects").get(name)
     if not isinstance(state, dict):
         raise BadInput(f"holds no {name}")
     return {entry: tensor for entry, tensor in state.items() if isinstance(tensor, Tensor)}
@@ -129,6 +158,7 @@ def _load_program(path: Path, device: torch.device, precision: str | None) -> Tr
     if precision not in (None, "fp32"):
         raise BadInput(f"--precision {precision}: an exported program computes in fp32")
     try:
+        require_regular(path)
         with zipfile.ZipFile(path) as archive:
             is_ours = any(name.endswith(f"/{SIGNATURE}") for name in archive.namelist())
     except (OSError, zipfile.BadZipFile) as error:

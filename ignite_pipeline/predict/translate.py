@@ -19,15 +19,15 @@ from PIL import Image
 from torch import Tensor
 
 from handlers.errors import UnusableRun
-from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder, named_path, number
-from ignite_pipeline.data.batch_transforms import Centre
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, made_folder, named_path, number
+from ignite_pipeline.data.batch_transforms import Centre, to_pixels
 from ignite_pipeline.data.images import UnreadableImage, progress, read_image
 from ignite_pipeline.data.paired import split_pair
-from ignite_pipeline.devices import PRECISIONS
 from ignite_pipeline.errors import BadInput
-from ignite_pipeline.output_files import write_output
-from ignite_pipeline.predict.__main__ import export
+from ignite_pipeline.output_files import require_writable, write_output
+from ignite_pipeline.predict.export import export_trained
 from ignite_pipeline.predict.named_images import find_images
+from ignite_pipeline.predict.options import add_device_options
 from ignite_pipeline.predict.sheet import COLUMNS, MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
 from ignite_pipeline.predict.translated_rows import FORMATS, Translated, csv_header
@@ -58,8 +58,7 @@ def parser() -> Parser:
         default=0,
         help="decides dropout (default: %(default)s)",
     )
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
-    add("--precision", choices=PRECISIONS, help="number format (default: that of the run)")
+    add_device_options(parser)
     return parser
 
 
@@ -71,15 +70,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise BadInput("name images to translate, or --export FILE")
         if options.images and options.output is None:
             raise BadInput("--output DIR must say where the translations go")
+        if not options.images and options.sheet is not None:
+            raise BadInput("--sheet: there are no images to draw; name some")
         targets = plan(find_images(options.images), Path(options.output)) if options.images else {}
         model = load_trained(options.model, device=options.device, precision=options.precision)
         if model.signature.kind != "image":
             raise BadInput(f"{options.model}: translates no images; use python -m ignite_pipeline.predict")
+        inputs = [model.source, *targets, *targets.values()]
         if options.export is not None:
-            export(model, options.export)
+            export_trained(model, options.export, inputs=inputs)
         if targets:
-            make_folder(Path(options.output), option="--output")
-            if translate_all(model, targets, options):
+            with made_folder(Path(options.output), option="--output"):
+                if options.sheet is not None:
+                    require_writable(options.sheet, option="--sheet", inputs=inputs)
+                unreadable = translate_all(model, targets, options)
+            if unreadable:
                 sys.exit(2)
 
 
@@ -110,18 +115,18 @@ def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argpa
         for output, path in targets.items():
             try:
                 images: tuple[Image.Image, ...] = (read_image(path),)
+                if options.pairs:
+                    images = split_pair(images[0], path)[:: -1 if model.signature.outputs == ("A",) else 1]
             except UnreadableImage as error:
                 bar.write(str(error), file=sys.stderr)
                 unreadable += 1
                 continue
-            if options.pairs:
-                images = split_pair(images[0], path)[:: -1 if model.signature.outputs == ("A",) else 1]
             resized += images[0].size != (side, side)
             source, *target = (pixels_of(image, side) for image in images)
             torch.manual_seed(options.seed)
-            answer = model.answers_of(source.unsqueeze(0))[0]
-            distances = measure(answer, Centre()(target[0])) if measure else None
-            fake = as_pixels(answer)
+            y_pred = model.predict(source.unsqueeze(0))[0]
+            distances = measure(y_pred, Centre()(target[0])) if measure else None
+            fake = to_pixels(y_pred)
             write_png(fake, output)
             bar.clear()
             print(FORMATS[options.format](Translated(path, output, images[0].size, side, distances)))
@@ -141,11 +146,6 @@ def pixels_of(image: Image.Image, side: int) -> Tensor:
     """Return an image as a generator takes it, ``(3, S, S)`` uint8."""
     resized = image.resize((side, side), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
-
-
-def as_pixels(image: Tensor) -> Tensor:
-    """Return an image in [-1, 1] as uint8."""
-    return ((image + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def write_png(image: Tensor, path: Path) -> None:

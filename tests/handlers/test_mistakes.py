@@ -34,7 +34,7 @@ def test_classes_are_counted_over_batches_and_errors_come_surest_first():
     _, mistakes = evaluated(BATCHES)
     found = mistakes.found()
     assert found["confusion"] == [[1, 1], [2, 1]]
-    worst = [(one["place"], one["truth"], one["answer"]) for one in found["worst"]]
+    worst = [(one["index"], one["truth"], one["predicted"]) for one in found["worst"]]
     assert worst == [(3, "night", "day"), (1, "day", "night"), (4, "night", "day")]
     assert [one["probability"] for one in found["worst"]] == pytest.approx([0.95, 0.7, 0.6], abs=1e-6)
 
@@ -51,7 +51,7 @@ def test_no_more_errors_are_kept_than_are_shown():
     batches = [(logits(*part.tolist()), torch.zeros(len(part), dtype=torch.long)) for part in sure.split(64)]
     _, mistakes = evaluated(batches)
     found = mistakes.found()["worst"]
-    assert [one["place"] for one in found] == sure.argsort(descending=True)[:MOST].tolist()
+    assert [one["index"] for one in found] == sure.argsort(descending=True)[:MOST].tolist()
 
 
 def test_what_was_found_is_written_with_the_images_of_the_errors(tmp_path):

@@ -10,16 +10,17 @@ from ignite_pipeline.evaluate.figures import of_classes, of_labels, of_numbers
 from ignite_pipeline.steps import evaluation_step
 from ignite_pipeline.target_kinds import TARGET_KINDS
 
-# Two of five images are wrong; labels count as right only if all of an image's are.
+# Two of five images are wrong; labels count as right only if all of an image's are. One of two numbers is 0.5
+# too small, the other 1.5 too large.
 LOGITS = torch.tensor([[2.0, -1.0], [1.0, -3.0], [-2.0, 1.0], [4.0, 3.0], [-1.0, -2.0]])
 CLASSES = torch.tensor([0, 0, 1, 1, 1])
 LABELS = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-NUMBERS = LOGITS[:, :1]
+NUMBERS = LOGITS + torch.tensor([0.5, -1.5])
 NAMES = ["day", "night"]
 CASES = {
     "classes": (LOGITS, CLASSES, 0.6, of_classes(LOGITS.log_softmax(1), CLASSES, NAMES, list("abcde"))),
     "labels": (LOGITS, LABELS, 0.6, of_labels(LOGITS.sigmoid(), LABELS, NAMES)),
-    "numbers": (NUMBERS, NUMBERS + 0.5, 0.5, of_numbers(NUMBERS, NUMBERS + 0.5)),
+    "numbers": (LOGITS, NUMBERS, 1.0, of_numbers(LOGITS, NUMBERS, ["age", "height"])),
 }
 
 

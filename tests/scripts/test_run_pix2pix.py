@@ -157,6 +157,35 @@ def test_evaluating_a_checkpoint_gives_the_figures_of_the_run_to_the_last_bit(pa
     assert (tmp_path / "out" / "evaluation.png").stat().st_size > 1000
 
 
+def test_a_pair_that_cannot_be_used_is_counted_and_the_rest_is_translated_and_measured(
+    checkpoint, pairs, tmp_path, capsys
+):
+    (odd, damaged, whole) = sorted(shutil.copytree(pairs, tmp_path / "pairs").glob("val/*"))
+    Image.new("RGB", (63, 32)).save(odd)
+    damaged.write_bytes(b"no image")
+    with pytest.raises(SystemExit) as stop:
+        translate.main([str(checkpoint), str(odd.parent), "--pairs", "--output", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [whole.name]
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([str(checkpoint), str(tmp_path / "pairs"), "--output", str(tmp_path / "measured")])
+    assert stop.value.code == 2
+    found = json.loads((tmp_path / "measured" / "evaluation.json").read_text())
+    assert (found["images"], found["unreadable"]) == (1, 2)
+    error = capsys.readouterr().err
+    assert error.count("its width of 63 does not halve into a pair") == error.count(f"{damaged}: not") == 2
+
+
+@pytest.mark.parametrize("option", [["--targets", "table.csv"], ["--batch-size", "7"]])
+def test_options_that_say_nothing_to_a_generator_are_refused(checkpoint, pairs, tmp_path, option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([str(checkpoint), str(pairs), "--output", str(tmp_path / "out"), *option])
+    assert stop.value.code == 2
+    assert (
+        f"{option[0]} has no meaning for {checkpoint}, one that translates images" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.slow
 def test_weights_of_inception_in_a_file_give_a_fid(undisturbed, pairs, tmp_path, capsys):
     torch.manual_seed(0)
@@ -194,6 +223,15 @@ def test_single_images_of_the_networks_size_are_not_resized(checkpoint, tmp_path
         (["{checkpoint}", "{val}", "{tmp}/taken/000.png"], "would both be written to"),
         (["{checkpoint}", "{val}", "--output", "{tmp}/taken"], "--output: {tmp}/taken/000.png exists"),
         (["{checkpoint}", "{val}", "--output", "{tmp}/text.pt/out"], "Not a directory"),
+        (["{checkpoint}", "{val}", "--sheet", "{val}/000.png"], "--sheet {val}/000.png would replace"),
+        (
+            ["{checkpoint}", "{val}", "--sheet", "{tmp}/out/000.png"],
+            "--sheet {tmp}/out/000.png would replace",
+        ),
+        (
+            ["{checkpoint}", "{val}", "--sheet", "{tmp}/no/sheet.png"],
+            "sheet.png cannot be written: No such file",
+        ),
     ],
 )
 def test_bad_input_to_translate_gets_one_line(checkpoint, pairs, tmp_path, capsys, arguments, line):

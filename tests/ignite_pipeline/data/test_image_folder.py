@@ -127,3 +127,8 @@ def test_a_file_that_is_no_image_is_named_when_it_is_read(tmp_path):
     with pytest.raises(UnreadableImage, match=r"float.tif: .* float32 of an unknown range"):
         train[3]
     assert train.channel_statistics()[0].shape == (3,)  # of the others
+
+
+def test_a_size_that_no_memory_holds_is_refused(photographs):
+    with pytest.raises(BadInput, match="8 images of 9000000x9000000 do not fit into memory"):
+        image_folder(photographs, image_size=9_000_000)

@@ -1,16 +1,21 @@
-"""A trained model on images with known answers: every figure, counted by hand."""
+"""A trained model on labelled images: every figure, counted by hand."""
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
+from ignite_pipeline.data.images import ImageTensors
 from ignite_pipeline.data.preprocessing import Preprocessing
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.evaluate import __main__ as evaluate
 from ignite_pipeline.evaluate.figures import of_classes, of_labels, of_numbers
+from ignite_pipeline.evaluate.labelled_data import LabelledData, find_labelled
 from ignite_pipeline.predict.export import export_model
 from ignite_pipeline.signature import Signature
 from tests.support.runs import summary
@@ -31,7 +36,7 @@ def test_the_validation_images_give_what_the_run_gave(below, undisturbed, image_
     right = sum(found["confusion"][place][place] for place in range(2))
     assert right / 16 == found["values"]["accuracy"]
     assert found["values"]["recall/bird"] == pytest.approx(found["confusion"][1][1] / 8)
-    assert len(found["worst"]) == min(16 - right, 16)
+    assert len(found["most_confident_errors"]) == min(16 - right, 16)
     with Image.open(tmp_path / "out" / "evaluation.png") as picture:
         assert picture.width > 1000
     said = capsys.readouterr().out
@@ -55,6 +60,53 @@ def test_folders_of_other_classes_are_said_and_left_out(undisturbed, image_tree,
     found = measure(undisturbed, data, "--output", tmp_path / "out")
     assert found["images"] == 16
     assert "the model does not know aardvark: left out" in capsys.readouterr().err
+
+
+def test_another_checkpoint_is_measured_into_another_folder(
+    undisturbed, image_tree, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    checkpoints = sorted((undisturbed / "checkpoints").glob("*.pt"))[:2]
+    for checkpoint in checkpoints:
+        evaluate.main([str(checkpoint), str(image_tree / "val")])
+        folder = Path("evaluation", undisturbed.name, checkpoint.stem, "val")
+        assert json.loads((folder / "evaluation.json").read_text())["model"] == str(checkpoint)
+    assert len(list(tmp_path.rglob("evaluation.json"))) == len(checkpoints) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_computed(
+    undisturbed, image_tree, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(evaluate, "evaluate_images", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        evaluate.main([str(undisturbed), str(image_tree), "--output", str(tmp_path / "file" / "out")])
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "targets"),
+    [
+        ("classes", "file,is\n0.png,c\n1.png,a\n", [2, 0]),
+        ("classes", "file,is\n0.png,b\n1.png,b\n", [1, 1]),
+        ("labels", "file,is\n0.png,c|a\n1.png,\n", [[1, 0, 1], [0, 0, 0]]),
+        ("labels", "file,c,b,a\n0.png,1,0,0\n1.png,0,1,1\n", [[0, 0, 1], [1, 1, 0]]),
+        ("numbers", "file,b,c,a\n0.png,2,3,1\n1.png,5,6,4\n", [[1, 2, 3], [4, 5, 6]]),
+        ("classes", "file,is\n0.png,d\n1.png,a\n", "has a, d, the model a, b, c"),
+        ("labels", "file,a,b\n0.png,1,0\n1.png,0,1\n", "has a, b, the model a, b, c"),
+        ("numbers", "file,a,b\n0.png,1,0\n1.png,0,1\n", "has a, b, the model a, b, c"),
+    ],
+)
+def test_targets_of_a_table_are_among_the_model_s(kind, table, targets, tmp_path):
+    for number in range(2):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "table.csv").write_text(table)
+    signature = Signature(kind, Preprocessing(8, 8, (0.0,) * 3, (1.0,) * 3), ("a", "b", "c"))
+    if isinstance(targets, str):
+        with pytest.raises(BadInput, match=targets):
+            find_labelled(tmp_path, signature, targets=tmp_path / "table.csv")
+    else:
+        assert find_labelled(tmp_path, signature, targets=tmp_path / "table.csv").targets.tolist() == targets
 
 
 def test_unreadable_images_are_counted(undisturbed, image_tree, tmp_path, capsys):
@@ -82,7 +134,7 @@ def test_calibration_is_the_mean_distance_of_how_sure_and_how_right():
     y = torch.tensor([0, 0, 0, 1, 0, 1])  # of those at 0.9, 3 of 4 are right; at 0.6, 1 of 2
     figures = of_classes(y_pred, y, ["a", "b"], [f"{place}" for place in range(6)])
     assert figures.calibration.error == pytest.approx((4 * 0.15 + 2 * 0.1) / 6, abs=1e-6)
-    assert [(wrong.name, wrong.truth, wrong.answer) for wrong in figures.worst] == [
+    assert [(wrong.name, wrong.truth, wrong.predicted) for wrong in figures.most_confident_errors] == [
         ("3", "b", "a"),
         ("5", "b", "a"),
     ]
@@ -91,10 +143,31 @@ def test_calibration_is_the_mean_distance_of_how_sure_and_how_right():
 def test_labels_and_numbers_have_figures_of_their_own():
     probabilities, y = torch.tensor([[0.9, 0.2], [0.6, 0.7]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     found = of_labels(probabilities, y, ["red", "round"]).values
-    assert found["all_labels_right"] == 0.5
+    assert found["subset_accuracy"] == 0.5
     assert (found["precision/red"], found["recall/red"], found["precision/round"]) == (0.5, 1, 1)
-    found = of_numbers(torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [1.0]])).values
+    found = of_numbers(torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [1.0]]), ["age"]).values
     assert found == {"mean_absolute_error": 2, "root_mean_squared_error": pytest.approx(5**0.5)}
+
+
+def test_several_numbers_are_averaged_over_all_and_measured_one_by_one():
+    y_pred, y = torch.tensor([[1.0, 5.0], [1.0, 3.0]]), torch.tensor([[1.0, 1.0], [1.0, 5.0]])
+    assert of_numbers(y_pred, y, ["age", "height"]).values == {
+        "mean_absolute_error": 1.5,
+        "root_mean_squared_error": pytest.approx(5**0.5),
+        "mean_absolute_error/age": 0,
+        "root_mean_squared_error/age": 0,
+        "mean_absolute_error/height": 3,
+        "root_mean_squared_error/height": pytest.approx(10**0.5),
+    }
+
+
+def test_images_in_memory_are_scaled_to_what_the_model_takes():
+    signature = Signature("classes", Preprocessing(48, 56, (0.0,) * 3, (1.0,) * 3), ("a", "b"))
+    white = ImageTensors(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8), torch.tensor([0]))
+    data = LabelledData(["white"], white, white.targets)
+    image = evaluate.read(SimpleNamespace(signature=signature), data, 0)
+    assert image.shape == (3, 48, 48)
+    assert (image == 255).all()
 
 
 class Brightness(nn.Module):
@@ -118,7 +191,8 @@ def test_numbers_of_a_table_are_measured(tmp_path):
     [
         (["{tmp}/nowhere"], "{tmp}/nowhere: no such folder"),
         (["{tmp}/empty"], "holds no folder of the model's classes, airplane, bird"),
-        (["{val}", "--output", "{val}/out"], "give another --output"),
+        (["{val}", "--output", "{val}/out"], "{val}/out would lie in DATA {val}, where"),
+        (["{val}", "--inception", "{tmp}/no.pt"], "--inception has no meaning for"),
         (["{val}", "--output", "{tmp}/file/out"], "--output {tmp}/file/out cannot be written"),
     ],
 )

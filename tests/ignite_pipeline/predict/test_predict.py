@@ -1,8 +1,9 @@
-"""What a trained model says of images, from one file, is what validation counted."""
+"""What a trained model predicts for images, from one file, is what validation counted."""
 
 import csv
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from handlers.checkpoint_files import save_sealed
+from handlers.checkpoint_files import load_checkpoint, save_sealed
 from handlers.files import read_metrics
 from ignite_pipeline.data.preprocessing import Preprocessing
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.predict import __main__ as predict
 from ignite_pipeline.predict.export import export_model
 from ignite_pipeline.predict.named_images import find_images
-from ignite_pipeline.predict.trained_models import best_checkpoint
+from ignite_pipeline.predict.sheet import write_sheet
+from ignite_pipeline.predict.trained_models import best_checkpoint, load_trained
 from ignite_pipeline.signature import Signature
 from tests.support.points import Recipe
 from tests.support.runs import summary, train
@@ -33,7 +36,7 @@ def unmirrored(image_tree, tmp_path_factory):
     return directory
 
 
-def answers(capfd, *arguments, status=None):
+def predicted(capfd, *arguments, status=None):
     """Predict; return the lines of standard output, and standard error."""
     if status is None:
         predict.main([str(argument) for argument in arguments])
@@ -45,33 +48,37 @@ def answers(capfd, *arguments, status=None):
     return said.out.splitlines(), said.err
 
 
+def contents(*paths):
+    return [path.read_bytes() for path in paths]
+
+
 def share_right(lines):
     rows = [line.split("\t") for line in lines]
-    return sum(Path(path).parent.name == answer for path, answer, _ in rows) / len(rows)
+    return sum(Path(path).parent.name == name for path, name, _ in rows) / len(rows)
 
 
 @pytest.mark.parametrize("run", ["undisturbed", "unmirrored"])
 def test_validation_images_get_the_accuracy_of_the_run(run, request, image_tree, tmp_path, capfd):
     directory = request.getfixturevalue(run)
     capfd.readouterr()
-    lines, _ = answers(capfd, directory, image_tree / "val")
+    lines, _ = predicted(capfd, directory, image_tree / "val")
     assert len(lines) == 16
     assert share_right(lines) == summary(directory)["best"]["value"]
     # A checkpoint alone is enough: here that of the last epoch, which need not be the best.
     alone = shutil.copy(max(directory.glob("checkpoints/*.pt")), tmp_path / "alone.pt")
-    lines, _ = answers(capfd, alone, image_tree / "val")
+    lines, _ = predicted(capfd, alone, image_tree / "val")
     assert share_right(lines) == read_metrics(directory)[-1]["val/accuracy"]
 
 
 def test_classes_probabilities_and_files_come_in_three_formats(undisturbed, image_tree, capfd):
     images = sorted((image_tree / "val" / "bird").glob("*.png"))[:3]
-    lines, _ = answers(capfd, undisturbed, *images)
-    rows = list(csv.DictReader(answers(capfd, undisturbed, *images, "--format", "csv")[0]))
-    objects = [json.loads(line) for line in answers(capfd, undisturbed, *images, "--format", "json")[0]]
+    lines, _ = predicted(capfd, undisturbed, *images)
+    rows = list(csv.DictReader(predicted(capfd, undisturbed, *images, "--format", "csv")[0]))
+    objects = [json.loads(line) for line in predicted(capfd, undisturbed, *images, "--format", "json")[0]]
     assert [row["file"] for row in rows] == [one["file"] for one in objects] == list(map(str, images))
     for line, row, one in zip(lines, rows, objects, strict=True):
-        path, answer, probability = line.split("\t")
-        assert (path, answer) == (row["file"], row["class"]) == (one["file"], one["class"])
+        path, name, probability = line.split("\t")
+        assert (path, name) == (row["file"], row["class"]) == (one["file"], one["class"])
         assert float(row["probability"]) == one["probability"] == max(one["probabilities"].values())
         assert float(probability) == pytest.approx(one["probability"], abs=5e-5)
         assert {name: float(row[name]) for name in ("airplane", "bird")} == one["probabilities"]
@@ -89,21 +96,32 @@ def test_files_folders_and_patterns_are_found_in_order_and_once(image_tree, tmp_
 
 
 def test_batches_of_another_size_say_the_same(undisturbed, image_tree, capfd):
-    whole, _ = answers(capfd, undisturbed, image_tree / "val")
-    assert answers(capfd, undisturbed, image_tree / "val", "--batch-size", 3)[0] == whole
+    whole, _ = predicted(capfd, undisturbed, image_tree / "val")
+    assert predicted(capfd, undisturbed, image_tree / "val", "--batch-size", 3)[0] == whole
 
 
 def test_images_of_any_size_are_scaled_and_drawn(undisturbed, photographs, tmp_path, capfd):
-    lines, _ = answers(capfd, undisturbed, photographs / "test", "--output", tmp_path / "sheet.png")
+    lines, _ = predicted(capfd, undisturbed, photographs / "test", "--output", tmp_path / "sheet.png")
     assert len(lines) == 22
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 1000
 
 
+def test_two_dollars_in_a_caption_are_no_mathematics(tmp_path):
+    write_sheet(
+        [torch.zeros(3, 8, 8, dtype=torch.uint8)],
+        [r"5$ \no 6$"],
+        tmp_path / "a.png",
+        option="--output",
+        title="$ \\x $",
+    )
+    assert (tmp_path / "a.png").exists()
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_is_predicted(undisturbed, image_tree, tmp_path, capfd):
     shutil.copy(next((image_tree / "val" / "bird").iterdir()), tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no image")
-    lines, error = answers(capfd, undisturbed, tmp_path, status=2)
+    lines, error = predicted(capfd, undisturbed, tmp_path, status=2)
     assert [line.split("\t")[0] for line in lines] == [str(tmp_path / "a.png")]
     assert f"{tmp_path / 'b.png'}: not a readable image" in error
 
@@ -116,9 +134,78 @@ class RunsCode:
 def test_nothing_in_a_checkpoint_is_executed(undisturbed, image_tree, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     save_sealed(tmp_path / "evil.pt", {"engine": {"iteration": 1}, "config": RunsCode()})
-    _, error = answers(capfd, "evil.pt", image_tree / "val", status=2)
+    _, error = predicted(capfd, "evil.pt", image_tree / "val", status=2)
     assert "evil.pt: not a checkpoint" in error
     assert not Path("was_executed").exists()
+
+
+SIGNED = {
+    "outputs": [["a"], ["a", "b", "c"], [1, 2], 5],
+    "weights": [["a"], "nothing"],
+    "arguments": [5, {"num_classes": -3}, {"num_classes": 10**13}, {"num_classes": 3}, {"size": 2}],
+    "model": [7, "pix2pix/generator"],
+    "mirror": ["no"],
+    "mode": ["off"],
+    "kind": ["image", "sounds"],
+    "preprocessing": [
+        {},
+        {"image_size": "x"},
+        {"image_size": 0},
+        {"image_size": 2, "resize_size": 2},
+        {"resize_size": -1},
+        {"resize_size": 16},
+        {"mean": ["x", 0, 0]},
+        {"mean": [0.5]},
+        {"std": [0, 0, 0]},
+    ],
+}
+
+
+@pytest.fixture
+def damage(undisturbed, tmp_path):
+    """Return a function that edits a checkpoint, and returns the whole file that it makes of it."""
+    content = load_checkpoint(best_checkpoint(undisturbed))
+
+    def damaged(edit):
+        edit(content)
+        save_sealed(tmp_path / "damaged.pt", content)
+        return tmp_path / "damaged.pt"
+
+    return damaged
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in SIGNED for value in SIGNED[name]])
+def test_a_foreign_signature_is_one_line(name, value, damage):
+    def edit(content):
+        signature = content["config"]["signature"]
+        signature[name] = {**signature[name], **value} if name == "preprocessing" and value else value
+
+    path = damage(edit)
+    with pytest.raises(BadInput, match=re.escape(str(path))):
+        load_trained(path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: content.update(config=[1]),
+        lambda content: content["config"].update(options=[1]),
+        lambda content: content["config"]["options"].update(seed="one"),
+        lambda content: content["config"]["options"].update(precision=["fp32"]),
+        lambda content: content.update(objects=[1]),
+    ],
+)
+def test_a_foreign_checkpoint_is_one_line(edit, damage):
+    path = damage(edit)
+    with pytest.raises(BadInput, match=re.escape(str(path))):
+        load_trained(path, device="cpu")
+
+
+def test_an_image_in_memory_is_scaled_as_one_in_a_file_is(tmp_path):
+    preprocessing = Preprocessing(24, 28, (0.5,) * 3, (0.5,) * 3)
+    pixels = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
+    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    assert torch.equal(preprocessing.apply(pixels), preprocessing.read(tmp_path / "a.png"))
 
 
 class Brightness(nn.Module):
@@ -129,11 +216,11 @@ class Brightness(nn.Module):
         return torch.stack([-mean, mean], 1)
 
 
-def test_a_stranger_s_model_answers_through_its_exported_program(tmp_path, capfd):
+def test_a_stranger_s_model_predicts_through_its_exported_program(tmp_path, capfd):
     for name, level in (("dark", 20), ("bright", 230)):
         Image.new("RGB", (50, 40), (level, level, level)).save(tmp_path / f"{name}.png")
     export_model(Brightness(), Signature("classes", SIDE, ("dark", "bright")), tmp_path / "model.pt2")
-    lines, _ = answers(capfd, tmp_path / "model.pt2", tmp_path)
+    lines, _ = predicted(capfd, tmp_path / "model.pt2", tmp_path)
     assert [line.split("\t")[1] for line in lines] == ["bright", "dark"]
 
 
@@ -149,7 +236,7 @@ def test_a_stranger_s_model_answers_through_its_exported_program(tmp_path, capfd
         (Signature("classes", SIDE, ("a", "b"), model="os/system"), "'os/system' is none of"),
     ],
 )
-def test_a_checkpoint_that_cannot_answer_says_so(signature, line, tmp_path, capfd):
+def test_a_checkpoint_that_cannot_predict_says_so(signature, line, tmp_path, capfd):
     class Signed(Recipe):
         def more(self, run, trainer, model):
             return {"signature": signature}
@@ -157,7 +244,7 @@ def test_a_checkpoint_that_cannot_answer_says_so(signature, line, tmp_path, capf
     Signed()(tmp_path / "run", "--max-iterations", 1)
     image = tmp_path / "a.png"
     Image.new("RGB", (32, 32)).save(image)
-    _, error = answers(capfd, tmp_path / "run", image, status=2)
+    _, error = predicted(capfd, tmp_path / "run", image, status=2)
     assert str(best_checkpoint(tmp_path / "run")) in error
     assert line in error
 
@@ -175,22 +262,40 @@ def test_a_checkpoint_that_cannot_answer_says_so(signature, line, tmp_path, capf
         (["{image}", "--output", "{tmp}/no/sheet.png"], "--output {tmp}/no/sheet.png cannot be written"),
         (["--export", "{tmp}/model.h5"], "--export {tmp}/model.h5: must end in .pt2, .onnx, .pt"),
         (["--export", "{tmp}/no/model.pt"], "--export {tmp}/no/model.pt cannot be written"),
+        (["{image}", "--output", "{image}"], "--output {image} would replace {image}"),
+        (["{image}", "--export", "{image}"], "--export {image} would replace {image}"),
+        (["--export", "{checkpoint}"], "--export {checkpoint} would replace {checkpoint}"),
+        (["--export", "{tmp}/checkpoint_00000001.pt"], "the checkpoints of a run are called so"),
+        (["--export", "{run}/config.pt"], "{run}/config.json gets the signature, but is no signature now"),
     ],
 )
 def test_bad_input_is_one_line(arguments, line, undisturbed, image_tree, tmp_path, capfd):
     (tmp_path / "empty").mkdir()
-    names = {"tmp": tmp_path, "image": next((image_tree / "val" / "bird").iterdir())}
+    image, run = next((image_tree / "val" / "bird").iterdir()), undisturbed
+    names = {"tmp": tmp_path, "image": image, "run": run, "checkpoint": best_checkpoint(run)}
+    before = contents(names["image"], names["checkpoint"], run / "config.json")
     given = [argument.format(**names) for argument in arguments]
-    _, error = answers(capfd, undisturbed, *given, status=2)
+    _, error = predicted(capfd, undisturbed, *given, status=2)
     assert line.format(**names) in error
     assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    assert contents(names["image"], names["checkpoint"], run / "config.json") == before
+
+
+def test_an_output_that_cannot_be_written_is_named_before_anything_is_computed(
+    undisturbed, image_tree, tmp_path, capfd
+):
+    lines, error = predicted(
+        capfd, undisturbed, image_tree / "val", "--output", tmp_path / "no" / "a.png", status=2
+    )
+    assert lines == []
+    assert "a.png cannot be written: No such file" in error
 
 
 @pytest.mark.parametrize("name", ["nowhere.pt", "nowhere.pt2", "text.pt2", "other.pt2"])
 def test_what_is_no_model_is_one_line(name, image_tree, tmp_path, capfd):
     (tmp_path / "text.pt2").write_text("text")
     torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt2")
-    _, error = answers(capfd, tmp_path / name, image_tree / "val", status=2)
+    _, error = predicted(capfd, tmp_path / name, image_tree / "val", status=2)
     assert str(tmp_path / name) in error
     assert error.count("\n") == 1

@@ -1,0 +1,19 @@
+"""The options with which the tools for a trained model say how it computes."""
+
+import argparse
+
+from ignite_pipeline.command_line import number
+from ignite_pipeline.devices import PRECISIONS
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Add where a trained model computes, and in which numbers."""
+    add = parser.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add("--precision", choices=PRECISIONS, help="number format (default: that of the run)")
+
+
+def add_batch_size(parser: argparse.ArgumentParser) -> None:
+    """Add how many images a trained model computes at once."""
+    size = number(int, least=1)
+    parser.add_argument("--batch-size", type=size, help="images at once (default: as in validation)")
