@@ -89,15 +89,15 @@ def orthogonal(matrix: Tensor, rounds: int) -> Tensor:
 
 
 def muon_groups(model: nn.Module, *, lr: float, **options: Any) -> list[dict[str, Any]]:
-    """Return the weights of ``model``'s convolutions, with ``lr``, as orthogonal groups; all else as it is.
+    """Return ``model``'s weights in two groups: its convolutions, with ``lr``, are the last.
 
-    ``options`` are those of the second group. What is frozen is left out.
+    ``options`` are those of the first group. What is frozen is left out.
     """
     convolutions = [layer.weight for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     trained = [weight for weight in convolutions if weight.requires_grad]
     ids = {id(weight) for weight in trained}
     others = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in ids]
     return [
-        {"params": trained, "lr": lr, "orthogonal": True, "momentum": 0.6},
         {"params": others, **options},
+        {"params": trained, "lr": lr, "orthogonal": True, "momentum": 0.6},
     ]

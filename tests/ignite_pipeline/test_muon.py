@@ -93,7 +93,7 @@ def test_it_goes_on_from_a_checkpoint_with_the_same_bits():
 
 def test_a_model_s_convolutions_are_orthogonal_and_what_is_frozen_is_left_out():
     model = residual_net()
-    convolutions, others = muon_groups(model, lr=0.1, lr_of_others=0.3)
+    others, convolutions = muon_groups(model, lr=0.1, weight_decay=0.3)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     assert [weight.ndim for weight in convolutions["params"]] == [4] * 6
     assert {id(w) for group in (convolutions, others) for w in group["params"]} == {id(w) for w in trained}
