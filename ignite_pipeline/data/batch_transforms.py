@@ -5,11 +5,10 @@ the CPU from torch's default generator, which `ReseedEachIteration` seeds by pos
 the device.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import torch
-from ignite.engine import Engine
 from torch import Tensor, nn
 
 from ignite_pipeline.errors import BadInput
@@ -121,47 +120,3 @@ class SplitPair(nn.Module):
         """Return the first half of the channels and the second."""
         source, target = Centre()(pairs).chunk(2, dim=1)
         return source, target
-
-
-class ProgressiveResize(nn.Module):
-    """Scale images ``(B, C, H, W)``, of a float type, to smaller sides early in a run.
-
-    ``sides`` has a share of the iterations, up to which a side is taken, for each side in pixels; after the
-    last of them images stay as they are. So most of a net's work is saved where it counts least (Tan and Le,
-    arXiv 2104.00298, section 4). The side depends on the engine's iteration alone: a resumed run takes the
-    same.
-
-    >>> from ignite.engine import Engine
-    >>> resize = ProgressiveResize({0.5: 24}, iterations=4)
-    >>> trainer = Engine(lambda engine, batch: print(*resize(batch).shape[2:]))
-    >>> _ = resize.attach(trainer)
-    >>> _ = trainer.run([torch.zeros(1, 3, 32, 32)] * 4)
-    24 24
-    24 24
-    32 32
-    32 32
-    """
-
-    def __init__(self, sides: Mapping[float, int], *, iterations: int) -> None:
-        super().__init__()
-        if sorted(sides) != list(sides) or not all(0 < share <= 1 for share in sides):
-            raise ValueError(f"sides must have rising shares above 0 and up to 1, got {dict(sides)}")
-        if not all(side >= 1 for side in sides.values()):
-            raise ValueError(f"sides must be at least 1 pixel, got {dict(sides)}")
-        self.sides, self.iterations = dict(sides), iterations
-        self._engine: Engine | None = None
-
-    def attach(self, engine: Engine) -> "ProgressiveResize":
-        """Take the engine's iteration from now on, and return self."""
-        self._engine = engine
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the images, or smaller ones."""
-        if self._engine is None:
-            raise RuntimeError("attach it to the trainer first")
-        done = (self._engine.state.iteration - 1) / self.iterations
-        side = next((side for share, side in self.sides.items() if done < share), None)
-        if side is None:
-            return x
-        return nn.functional.interpolate(x, (side, side), mode="bilinear", antialias=True)

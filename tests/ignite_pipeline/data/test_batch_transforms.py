@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine, Events
 
-from ignite_pipeline.data.batch_transforms import Normalize, ProgressiveResize, RandomCrop
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 
 
 def pictures(count=40, side=8):
@@ -88,25 +87,3 @@ def test_normalize_gives_mean_zero_and_deviation_one():
 def test_a_bad_argument_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_images_grow_with_the_iterations_wherever_a_run_goes_on():
-    resize = ProgressiveResize({0.5: 4, 0.75: 6}, iterations=8)
-    trainer = Engine(lambda engine, batch: resize(batch).shape[-1])
-    resize.attach(trainer)
-    seen = []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(trainer.state.output))
-    trainer.load_state_dict({"iteration": 3, "epoch_length": 8, "max_epochs": 1})
-    trainer.run([torch.zeros(2, 3, 8, 8)] * 8)
-    assert seen == [4, 6, 6, 8, 8]
-
-
-@pytest.mark.parametrize("sides", [{0.5: 0}, {0.0: 4}, {1.5: 4}, {0.7: 4, 0.5: 6}])
-def test_sides_that_cannot_be_are_named(sides):
-    with pytest.raises(ValueError, match=r"sides must .*, got \{"):
-        ProgressiveResize(sides, iterations=8)
-
-
-def test_a_resize_that_knows_no_engine_says_so():
-    with pytest.raises(RuntimeError, match="attach it to the trainer first"):
-        ProgressiveResize({0.5: 4}, iterations=8)(torch.zeros(1, 3, 8, 8))
