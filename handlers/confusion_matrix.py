@@ -5,7 +5,7 @@ from typing import Any
 
 
 def draw_confusion(axis: Any, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
-    """Draw how many images of each class were taken for which, dark where these are a large share."""
+    """Draw how many images of each class were predicted as which, dark where these are a large share."""
     shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     small = len(classes) > 10
@@ -19,4 +19,4 @@ def draw_confusion(axis: Any, confusion: Sequence[Sequence[int]], classes: Seque
         places, size = range(len(classes)), 6 if small else 9
         axis.set_xticks(places, classes, rotation=45 if small else 0, fontsize=size)
         axis.set_yticks(places, classes, fontsize=size)
-    axis.set(xlabel="taken for", ylabel="is", title="confusion matrix, images")
+    axis.set(xlabel="predicted", ylabel="true", title="confusion matrix, images")

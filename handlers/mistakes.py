@@ -1,4 +1,4 @@
-"""What a classifier takes for what, and its most confident errors, for the report of a run."""
+"""Which classes a classifier confuses, and its most confident errors, for the report of a run."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,74 +16,91 @@ _SIDE = 96
 
 
 class Mistakes:
-    """Count, in each evaluation, which class was taken for which, and remember the most confident errors.
+    """Count, in each evaluation, which class was predicted for which, and keep the most confident errors.
 
-    ``evaluator`` returns ``{"y_pred": logits (B, K), "y": classes (B,)}``; ``classes`` are the K names.
-    `write` puts ``mistakes.json`` into a run directory and, with ``image_of``, ``mistakes.png``: the images
-    ``(3, H, W)`` uint8 of the errors, by their places in the evaluation. Nothing waits for the device before.
+    Attach it to an engine that returns ``{"y_pred": logits (B, K), "y": classes (B,)}``; ``classes`` are the
+    K names. What has none, such as a target of -100, is left out. `write` puts ``mistakes.json`` into a run
+    directory and, with ``image_of``, ``mistakes.png``: the images ``(3, H, W)`` uint8 of the errors, by their
+    indices in the evaluation. Nothing waits for the device before.
 
     >>> evaluator = Engine(lambda engine, batch: {"y_pred": batch, "y": torch.tensor([0, 0])})
-    >>> mistakes = Mistakes(evaluator, ["day", "night"])
+    >>> mistakes = Mistakes(["day", "night"]).attach(evaluator)
     >>> _ = evaluator.run([torch.tensor([[3.0, 0.0], [0.0, 2.0]])])
     >>> found = mistakes.found()
-    >>> found["confusion"], found["worst"][0]["place"]
+    >>> found["confusion"], found["most_confident_errors"][0]["index"]
     ([[1, 1], [0, 0]], 1)
     """
 
-    def __init__(
-        self,
-        evaluator: Engine,
-        classes: Sequence[str],
-        *,
-        image_of: Callable[[int], Tensor] | None = None,
-    ) -> None:
+    def __init__(self, classes: Sequence[str], *, image_of: Callable[[int], Tensor] | None = None) -> None:
         self.classes, self.image_of = tuple(classes), image_of
-        self._confusion: Tensor | None = None
-        self._worst: Tensor | None = None  # rows of probability, place, truth, answer
+        self._counts: Tensor | None = None  # (K * K + 1,): the last is what was left out
+        self._confidence: Tensor | None = None  # of the errors, in falling order
+        self._errors: Tensor | None = None  # their index, true class and predicted class
         self._seen = 0
-        evaluator.add_event_handler(Events.STARTED, self.start)
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.count)
+        self._complete: tuple[Tensor, Tensor, Tensor] | None = None
 
     def attach(self, engine: Engine) -> "Mistakes":
-        """Return self: the evaluator is all that is listened to."""
+        """Register on the evaluator's events and return self."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.count)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.complete)
         return self
 
     def start(self) -> None:
-        """Begin anew: only the last evaluation counts."""
-        self._confusion = self._worst = None
+        """Begin anew."""
+        self._counts = self._confidence = self._errors = None
         self._seen = 0
 
     def count(self, engine: Engine) -> None:
         """Take in a batch."""
         output: Any = engine.state.output
-        y_pred, y = output["y_pred"].detach(), output["y"]
-        confidence, answers = y_pred.float().softmax(1).max(1)
+        y_pred, y = output["y_pred"].detach(), output["y"].long()
+        confidence, predicted = y_pred.float().softmax(1).max(1)
         number = len(self.classes)
-        counts = torch.bincount(y * number + answers, minlength=number**2).view(number, number)
-        self._confusion = counts if self._confusion is None else self._confusion + counts
-        places = torch.arange(self._seen, self._seen + len(y), device=y.device)
-        # What is right ranks last: its row is dropped when the rows are read.
-        wrongness = torch.where(answers != y, confidence, -1.0)
-        rows = torch.stack([wrongness.double(), places.double(), y.double(), answers.double()], 1)
-        rows = rows if self._worst is None else torch.cat([self._worst, rows])
-        self._worst = rows[rows[:, 0].argsort(descending=True, stable=True)[:MOST]]
+        has_names = (y >= 0) & (y < number) & (predicted < number)
+        cells = torch.where(has_names, y * number + predicted, number**2)
+        if self._counts is None:
+            self._counts = torch.zeros(number**2 + 1, dtype=torch.long, device=y.device)
+        self._counts.scatter_add_(0, cells, torch.ones_like(cells))
+        indices = torch.arange(self._seen, self._seen + len(y), device=y.device)
         self._seen += len(y)
+        # What is no error ranks last: its row is dropped when the rows are read.
+        confidence = torch.where(has_names & (predicted != y), confidence.nan_to_num(-1.0), -1.0)
+        errors = torch.stack([indices, y, predicted], 1)
+        if self._confidence is not None and self._errors is not None:
+            confidence = torch.cat([self._confidence, confidence])
+            errors = torch.cat([self._errors, errors])
+        kept = confidence.argsort(descending=True, stable=True)[:MOST]
+        self._confidence, self._errors = confidence[kept], errors[kept]
+
+    def complete(self) -> None:
+        """Take what was counted for the last whole evaluation."""
+        if self._counts is not None and self._confidence is not None and self._errors is not None:
+            self._complete = self._counts, self._confidence, self._errors
 
     def found(self) -> dict[str, Any]:
-        """Return the confusion matrix, true classes by rows, and the worst errors; nothing before any."""
-        if self._confusion is None or self._worst is None:
+        """Return what the last whole evaluation came to, true classes by rows; nothing before any."""
+        if self._complete is None:
             return {}
-        worst = [
-            {
-                "place": int(place),
-                "truth": self.classes[int(truth)],
-                "answer": self.classes[int(answer)],
-                "probability": probability,
-            }
-            for probability, place, truth, answer in self._worst.tolist()
-            if probability >= 0
-        ]
-        return {"classes": list(self.classes), "confusion": self._confusion.tolist(), "worst": worst}
+        counts, confidence, errors = (tensor.cpu() for tensor in self._complete)
+        number = len(self.classes)
+        return {
+            "classes": list(self.classes),
+            "confusion": counts[:-1].view(number, number).tolist(),
+            "left_out": counts[-1].item(),
+            "most_confident_errors": [
+                {
+                    "index": index,
+                    "true": self.classes[true],
+                    "predicted": self.classes[predicted],
+                    "probability": probability,
+                }
+                for probability, (index, true, predicted) in zip(
+                    confidence.tolist(), errors.tolist(), strict=True
+                )
+                if probability >= 0
+            ],
+        }
 
     def write(self, directory: str | Path) -> None:
         """Write ``mistakes.json`` and ``mistakes.png``, if there was an evaluation."""
@@ -92,8 +109,9 @@ class Mistakes:
             return
         text = json.dumps(found, indent=2) + "\n"
         write_whole(Path(directory) / "mistakes.json", lambda path: path.write_text(text))
-        if self.image_of is not None and found["worst"]:
-            images = [self.image_of(error["place"]) for error in found["worst"]]
+        errors = found["most_confident_errors"]
+        if self.image_of is not None and errors:
+            images = [self.image_of(error["index"]) for error in errors]
             write_whole(Path(directory) / "mistakes.png", lambda path: _write_rows(images, path))
 
 
@@ -103,10 +121,10 @@ def _write_rows(images: Sequence[Tensor], path: Path) -> None:
 
     rows = -(-len(images) // PER_ROW)
     sheet = Image.new("RGB", (_SIDE * PER_ROW, _SIDE * rows), "white")
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         tile = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
         is_small = max(tile.size) * 2 <= _SIDE
         method = Image.Resampling.NEAREST if is_small else Image.Resampling.BICUBIC
         tile = tile.resize((_SIDE - 4, _SIDE - 4), method)
-        sheet.paste(tile, (place % PER_ROW * _SIDE + 2, place // PER_ROW * _SIDE + 2))
+        sheet.paste(tile, (index % PER_ROW * _SIDE + 2, index // PER_ROW * _SIDE + 2))
     sheet.save(path, format="PNG")

@@ -1,4 +1,4 @@
-"""What a run has left to look at beside its curves: what was taken for what, and samples."""
+"""What a run has left to look at beside its curves: its confusion matrix, and samples."""
 
 import json
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class TakenFor:
+class ConfusionPicture:
     """The confusion matrix of the last evaluation, and its most confident errors."""
 
     classes: Sequence[str]
     confusion: Sequence[Sequence[int]]
-    worst: Sequence[dict[str, Any]]
+    errors: Sequence[dict[str, Any]]
     picture: Path | None
 
     def height_in(self, width: float) -> float:
@@ -53,11 +53,11 @@ class TakenFor:
         width, _ = _show(images, self.picture)
         images.set_title("the most confident errors", fontsize=9)
         side = width / PER_ROW
-        for number, error in enumerate(self.worst[:MOST]):
+        for number, error in enumerate(self.errors[:MOST]):
             images.text(
                 (number % PER_ROW + 0.05) * side,
                 (number // PER_ROW + 0.05) * side,
-                f"{error['truth']:.12}, not {error['answer']:.12} {error['probability']:.0%}",
+                f"{error['true']:.12}, not {error['predicted']:.12} {error['probability']:.0%}",
                 fontsize=5.5,
                 va="top",
                 bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
@@ -73,16 +73,17 @@ def _show(axis: Any, path: Path) -> tuple[int, int]:
         return image.size
 
 
-def pictures_of(directory: Path) -> list[Samples | TakenFor]:
+def pictures_of(directory: Path) -> list[Samples | ConfusionPicture]:
     """Return what there is to draw in a run's directory; what is damaged is left out."""
     from PIL import Image
 
-    found: list[Samples | TakenFor] = []
+    found: list[Samples | ConfusionPicture] = []
     try:
         content = json.loads((directory / "mistakes.json").read_text())
         picture = directory / "mistakes.png"
-        shown = picture if picture.is_file() and content["worst"] else None
-        found.append(TakenFor(content["classes"], content["confusion"], content["worst"], shown))
+        errors = content["most_confident_errors"]
+        shown = picture if picture.is_file() and errors else None
+        found.append(ConfusionPicture(content["classes"], content["confusion"], errors, shown))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     newest = max(directory.glob("samples/*.png"), default=None)

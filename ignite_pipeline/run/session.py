@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader, Dataset
 from handlers import (
     Checkpoints,
     FetchComputeTimer,
-    Mistakes,
     ModelNorms,
     ProgressLine,
     RunRecord,
@@ -218,6 +217,7 @@ class Run:
         missing: Collection[str] = (),
         measure: Sequence[Handler] = (),
         evaluate: Sequence[Handler] = (),
+        reports: Sequence[Callable[[Path], object]] = (),
         best: Best | None = None,
         show: Mapping[str, str] | None = None,
         signature: Signature | None = None,
@@ -232,7 +232,8 @@ class Run:
         or a handler (see `objects_to_save`); ``missing`` names what is new since a checkpoint that lacks it.
         ``best`` decides which checkpoint stays for good; ``show`` names the metrics on the progress line. Of
         several models in ``save``, the first has its norms recorded with ``--log-norms``. With a
-        ``signature``, a checkpoint alone is enough to predict.
+        ``signature``, a checkpoint alone is enough to predict. ``reports`` are called with the run
+        directory at the end, to leave there what its report shows: `Mistakes.write`, say.
         """
         if self._loader is None or self._description is None:
             raise RuntimeError("call run.train_loader before run.attach")
@@ -268,7 +269,7 @@ class Run:
             maximize=maximize,
             saved_iteration=lambda: checkpoints.saved_iteration,
             writes=self.processes.is_main,
-            reports=[handler.write for handler in evaluate if isinstance(handler, Mistakes)],
+            reports=reports,
         )
 
         def sync() -> None:

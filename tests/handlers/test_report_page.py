@@ -22,7 +22,7 @@ def described(tmp_path):
     with record:
         trainer.run([1, 2], max_epochs=2)
     (directory / "mistakes.json").write_text(
-        json.dumps({"classes": [MARKUP, "night"], "confusion": [[3, 1], [0, 4]], "worst": []})
+        json.dumps({"classes": [MARKUP, "night"], "confusion": [[3, 1], [0, 4]]})
     )
     return directory
 
