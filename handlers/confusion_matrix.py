@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from handlers.plain_text import plain_text
+
 
 def draw_confusion(axis: Any, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
     """Draw how many images of each class were predicted as which, dark where these are a large share."""
@@ -17,6 +19,7 @@ def draw_confusion(axis: Any, confusion: Sequence[Sequence[int]], classes: Seque
                 axis.text(column, row, str(count), ha="center", va="center", color=color, fontsize=size)
     if len(classes) <= 40:
         places, size = range(len(classes)), 6 if small else 9
-        axis.set_xticks(places, classes, rotation=45 if small else 0, fontsize=size)
-        axis.set_yticks(places, classes, fontsize=size)
+        names = [plain_text(name) for name in classes]
+        axis.set_xticks(places, names, rotation=45 if small else 0, fontsize=size)
+        axis.set_yticks(places, names, fontsize=size)
     axis.set(xlabel="predicted", ylabel="true", title="confusion matrix, images")

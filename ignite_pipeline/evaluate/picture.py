@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from handlers.confusion_matrix import draw_confusion
+from handlers.plain_text import plain_text
 from ignite_pipeline.evaluate.figures import BINS, Calibration, Figures
 
 _COLUMNS = 8
@@ -22,7 +23,7 @@ def draw(
     assert figures.calibration is not None
     rows = -(-len(images) // _COLUMNS)
     figure = Figure(figsize=(13, 4.6 + 1.9 * rows), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain_text(title), fontsize=11)
     parts = figure.subfigures(
         1 + bool(rows), 1, squeeze=False, height_ratios=[4.4] + [1.9 * rows] * bool(rows)
     )
@@ -35,7 +36,8 @@ def draw(
             axis.set_axis_off()
         for axis, image, wrong in zip(axes, images, figures.worst, strict=False):
             axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
-            axis.set_title(f"{wrong.truth}, not {wrong.answer} ({wrong.probability:.0%})", fontsize=7)
+            caption = f"{wrong.truth}, not {wrong.answer} ({wrong.probability:.0%})"
+            axis.set_title(plain_text(caption), fontsize=7)
     figure.savefig(path, format="png")
 
 

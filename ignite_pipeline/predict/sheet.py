@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from handlers.plain_text import plain_text
 from ignite_pipeline.output_files import write_output
 
 COLUMNS, MOST = 8, 64
@@ -28,12 +29,12 @@ def write_sheet(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(max(5, 1.7 * columns), 0.5 + 2.0 * rows), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(plain_text(title), fontsize=9)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
         axis.set_axis_off()
     for axis, image in zip(axes, images, strict=False):
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
     for axis, caption in zip(axes, captions, strict=False):
-        axis.set_title(caption, fontsize=7)
+        axis.set_title(plain_text(caption), fontsize=7)
     write_output(path, lambda place: figure.savefig(place, format="png"), option=option)
