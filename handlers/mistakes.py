@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from handlers.files import write_whole
+from handlers.files import read_regular, write_whole
 
 MOST, PER_ROW = 16, 8
 _SIDE = 96
@@ -113,6 +113,27 @@ class Mistakes:
         if self.image_of is not None and errors:
             images = [self.image_of(error["index"]) for error in errors]
             write_whole(Path(directory) / "mistakes.png", lambda path: _write_rows(images, path))
+
+
+def read_mistakes(directory: Path) -> dict[str, Any] | None:
+    """Return what `Mistakes.write` has left in a run directory; None if that is nothing, or damaged."""
+    try:
+        found = json.loads(read_regular(directory / "mistakes.json"))
+        classes = [str(name) for name in found["classes"]]
+        confusion = [[int(count) for count in row] for row in found["confusion"]]
+        errors = [
+            {
+                "true": str(error["true"]),
+                "predicted": str(error["predicted"]),
+                "probability": float(error["probability"]),
+            }
+            for error in found["most_confident_errors"]
+        ]
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
+        return None
+    if not classes or {len(confusion), *map(len, confusion)} != {len(classes)}:
+        return None
+    return {"classes": classes, "confusion": confusion, "most_confident_errors": errors}
 
 
 def _write_rows(images: Sequence[Tensor], path: Path) -> None:

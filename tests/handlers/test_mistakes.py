@@ -1,6 +1,7 @@
 """Which class was taken for which, and the most confident errors, counted by hand."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -105,7 +106,7 @@ def test_before_an_evaluation_nothing_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_report_shows_mistakes_and_the_newest_samples_and_leaves_out_what_is_damaged(tmp_path):
+def test_a_report_shows_mistakes_and_the_newest_samples(tmp_path):
     assert pictures_of(tmp_path) == []
     _, mistakes = evaluated(BATCHES)
     mistakes.write(tmp_path)
@@ -114,8 +115,54 @@ def test_a_report_shows_mistakes_and_the_newest_samples_and_leaves_out_what_is_d
         Image.new("RGB", (side, side)).save(tmp_path / "samples" / f"epoch_{number:04d}.png")
     taken, samples = pictures_of(tmp_path)
     assert isinstance(taken, ConfusionPicture)
-    assert taken.picture is None
-    assert samples == Samples(tmp_path / "samples" / "epoch_0002.png", (16, 16))
-    (tmp_path / "mistakes.json").write_text("{")
-    (tmp_path / "samples" / "epoch_0002.png").write_bytes(b"no image")
-    assert pictures_of(tmp_path) == []
+    assert taken.images is None
+    assert isinstance(samples, Samples)
+    assert (samples.path.name, samples.image.size) == ("epoch_0002.png", (16, 16))
+
+
+@pytest.fixture
+def left(tmp_path):
+    """A directory with ``mistakes.json``, ``mistakes.png`` and a sample."""
+    _, mistakes = evaluated(BATCHES, image_of=lambda index: torch.zeros(3, 8, 8, dtype=torch.uint8))
+    mistakes.write(tmp_path)
+    (tmp_path / "samples").mkdir()
+    Image.effect_noise((64, 64), 50).save(tmp_path / "samples" / "epoch_0001.png")
+    return tmp_path
+
+
+def test_a_picture_that_is_cut_off_anywhere_is_left_out(left):
+    for name, kept in (("samples/epoch_0001.png", 1), ("mistakes.png", 2)):
+        whole = (left / name).read_bytes()
+        for size in (0, 20, len(whole) // 2):
+            (left / name).write_bytes(whole[:size])
+            found = pictures_of(left)
+            assert len(found) == kept
+        (left / name).write_bytes(whole)
+    assert found[0].images is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"classes": [], "confusion": [], "most_confident_errors": []}',
+        '{"classes": ["a", "b"], "confusion": "zz", "most_confident_errors": []}',
+        '{"classes": ["a", "b"], "confusion": [[1, 2]], "most_confident_errors": []}',
+        '{"classes": ["a"], "confusion": [[Infinity]], "most_confident_errors": []}',
+        '{"classes": ["a"], "confusion": [[1]], "most_confident_errors": [{"true": "a"}]}',
+    ],
+)
+def test_damaged_counts_are_left_out(left, content):
+    (left / "mistakes.json").write_text(content)
+    (picture,) = pictures_of(left)
+    assert isinstance(picture, Samples)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+@pytest.mark.parametrize("name", ["mistakes.json", "mistakes.png", "samples/epoch_0001.png"])
+def test_a_fifo_is_not_waited_for(left, name):
+    (left / name).unlink()
+    os.mkfifo(left / name)
+    assert len(pictures_of(left)) == (2 if name == "mistakes.png" else 1)
