@@ -383,7 +383,8 @@ class Run:
         say_loudly((self._description or {}).get("notice"))
         self._notices.begin()
         board = showing(trainer, self.directory, self.options.visdom if is_main else None, about=self._about)
-        curves = drawing(record, self.directory / "tensorboard", self.options.tensorboard and is_main)
+        asks, start = self.options.tensorboard and is_main, self.iteration
+        curves = drawing(record, self.directory / "tensorboard", asks, from_iteration=start)
         stop = StopOnSignal(
             checkpoints,
             watch=attached.evaluators,
