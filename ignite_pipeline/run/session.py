@@ -413,6 +413,10 @@ class Run:
     def _summarize(self, trainer: Engine, loader: EndlessLoader) -> None:
         if self.processes.count > 1:
             raise BadInput("--summary is for one process")
+        if self.options.micro_batches > 1:  # of what is computed once more, nothing is seen
+            raise BadInput(
+                "--summary is for whole batches: give --micro-batches 1 and, to see a part's, a smaller batch"
+            )
         save = self._attached.save if self._attached is not None else {}
         models, cost = summarize(step_of(trainer), next(iter(loader)), save)
         print(as_text(models, cost, loader.batch_sampler.batch_size))
