@@ -184,13 +184,14 @@ def train(run: Run) -> None:
     Accuracy().attach(evaluator, "accuracy")
     Loss(loss_fn, output_transform=lambda output: (output["y_pred"], output["y"])).attach(evaluator, "loss")
 
+    mistakes = Mistakes(data.classes, image_of=lambda index: data.val.images[index]).attach(evaluator)
+    validation = run.evaluation_loader(data.val, batch_size=VALIDATION_BATCH)
+
     run.attach(
         trainer,
         measure=[StepMeans(), LearningRate(optimizer)],
-        evaluate=[
-            EvaluateEachEpoch(evaluator, run.evaluation_loader(data.val, batch_size=VALIDATION_BATCH)),
-            Mistakes(evaluator, data.classes, image_of=lambda place: data.val.images[place]),
-        ],
+        evaluate=[EvaluateEachEpoch(evaluator, validation)],
+        reports=[mistakes.write],
         save={"model": model, "optimizer": optimizer, "schedule": schedule},
         best=Best("val/accuracy"),
         show={"train/loss": "loss", "train/accuracy": "accuracy", "val/accuracy": "validation accuracy"},
