@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from handlers.plain_text import plain_text
+
 
 def draw_confusion(axis: Any, confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
-    """Draw how many images of each class were taken for which, dark where these are a large share."""
+    """Draw how many images of each class were predicted as which, dark where these are a large share."""
     shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     small = len(classes) > 10
@@ -17,6 +19,7 @@ def draw_confusion(axis: Any, confusion: Sequence[Sequence[int]], classes: Seque
                 axis.text(column, row, str(count), ha="center", va="center", color=color, fontsize=size)
     if len(classes) <= 40:
         places, size = range(len(classes)), 6 if small else 9
-        axis.set_xticks(places, classes, rotation=45 if small else 0, fontsize=size)
-        axis.set_yticks(places, classes, fontsize=size)
-    axis.set(xlabel="taken for", ylabel="is", title="confusion matrix, images")
+        names = [plain_text(name) for name in classes]
+        axis.set_xticks(places, names, rotation=45 if small else 0, fontsize=size)
+        axis.set_yticks(places, names, fontsize=size)
+    axis.set(xlabel="predicted", ylabel="true", title="confusion matrix, images")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.files import read_metrics
+from handlers.plain_text import plain_text
 from handlers.report_pictures import pictures_of
 
 PART_STYLES = {
@@ -44,7 +45,7 @@ def plot_report(directory: str | Path) -> Path:
     pictures = pictures_of(directory)
     heights += [picture.height_in(width) for picture in pictures]
     figure = Figure(figsize=(width, 0.4 + sum(heights)), dpi=110, layout="constrained")
-    figure.suptitle(_title(directory, summary), fontsize=10)
+    figure.suptitle(plain_text(_title(directory, summary)), fontsize=10)
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, picture in zip(parts[1:], pictures, strict=True):
         picture.draw(part)
@@ -61,8 +62,8 @@ def plot_report(directory: str | Path) -> Path:
             prefix, quantity, label = parts_of(whole)
             if quantity == name:
                 where = "validation, " if prefix == "val" else "training, "
-                _plot_curve(axis, epochs, whole, label=where + label, marker=".")
-        axis.set(xlabel="iteration", title=name)
+                _plot_curve(axis, epochs, whole, label=where + plain_text(label), marker=".")
+        axis.set(xlabel="iteration", title=plain_text(name))
         axis.grid(alpha=0.3)
         if 0 < len(axis.lines) <= _MOST_NAMED:
             axis.legend(fontsize=7)

@@ -2,12 +2,13 @@
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from handlers.files import write_whole
+from handlers.mistakes import read_mistakes
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -38,7 +39,7 @@ def write_report_page(directory: str | Path) -> Path:
             *_verdict(summary),
             *_figures(summary),
             *_picture(directory / "report.png"),
-            *_mistakes(directory / "mistakes.json"),
+            *_mistakes(directory),
             *_options(config),
         ]
     )
@@ -46,7 +47,8 @@ def write_report_page(directory: str | Path) -> Path:
     head = f'<meta charset="utf-8">{title}<style>{_STYLE}</style>'
     page = f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
     path = directory / "report.html"
-    write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    content = page.encode("utf-8", "backslashreplace")  # a folder's name may be in no encoding
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
     return path
 
 
@@ -83,16 +85,14 @@ def _picture(path: Path) -> list[str]:
     return [f'<p><img alt="Curves, times and results of the run" src="data:image/png;base64,{data}"></p>']
 
 
-def _mistakes(path: Path) -> list[str]:
-    try:
-        found = json.loads(path.read_text())
-        classes: Sequence[str] = found["classes"]
-        rows = []
-        for name, counts in zip(classes, found["confusion"], strict=True):
-            right = counts[classes.index(name)]
-            rows.append((name, f"{right} of {sum(counts)} right"))
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+def _mistakes(directory: Path) -> list[str]:
+    found = read_mistakes(directory)
+    if found is None:
         return []
+    rows = [
+        (name, f"{counts[index]} of {sum(counts)} right")
+        for index, (name, counts) in enumerate(zip(found["classes"], found["confusion"], strict=True))
+    ]
     return ["<h2>Classes</h2>", _table(rows)]
 
 

@@ -1,6 +1,5 @@
-"""What a run has left to look at beside its curves: what was taken for what, and samples."""
+"""What a run has left to look at beside its curves: its confusion matrix, and samples."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 from handlers.confusion_matrix import draw_confusion
 from handlers.files import require_regular
-from handlers.mistakes import PER_ROW
+from handlers.mistakes import PER_ROW, read_mistakes
+from handlers.plain_text import plain_text
 from handlers.surest_errors import MOST
 
 _MATRIX_SHARE = 0.3
@@ -19,26 +19,26 @@ class Samples:
     """A picture from ``samples/``, as it is."""
 
     path: Path
-    size: tuple[int, int]
+    image: Any
 
     def height_in(self, width: float) -> float:
         """Return how high it becomes in a figure so wide, in inches."""
-        return min(0.6 * width, 0.4 + width * self.size[1] / self.size[0])
+        return min(0.6 * width, 0.4 + width * float(self.image.height / self.image.width))
 
     def draw(self, figure: Any) -> None:
         """Draw it."""
-        figure.suptitle(f"{self.path.parent.name}/{self.path.name}", fontsize=9)
-        _show(figure.subplots(), self.path)
+        figure.suptitle(plain_text(f"{self.path.parent.name}/{self.path.name}"), fontsize=9)
+        _show(figure.subplots(), self.image)
 
 
 @dataclass(frozen=True)
-class TakenFor:
+class ConfusionPicture:
     """The confusion matrix of the last evaluation, and its most confident errors."""
 
     classes: Sequence[str]
     confusion: Sequence[Sequence[int]]
-    worst: Sequence[dict[str, Any]]
-    picture: Path | None
+    errors: Sequence[dict[str, Any]]
+    images: Any
 
     def height_in(self, width: float) -> float:
         """Return how high it becomes in a figure so wide, in inches."""
@@ -48,50 +48,48 @@ class TakenFor:
         """Draw the matrix, and the images beside it."""
         matrix, images = figure.subplots(1, 2, width_ratios=[_MATRIX_SHARE, 1 - _MATRIX_SHARE])
         draw_confusion(matrix, self.confusion, self.classes)
-        if self.picture is None:
+        if self.images is None:
             images.set_axis_off()
             return
-        width, _ = _show(images, self.picture)
+        _show(images, self.images)
         images.set_title("the most confident errors", fontsize=9)
-        side = width / PER_ROW
-        for number, error in enumerate(self.worst[:MOST]):
+        side = self.images.width / PER_ROW
+        for number, error in enumerate(self.errors[:MOST]):
             images.text(
                 (number % PER_ROW + 0.05) * side,
                 (number // PER_ROW + 0.05) * side,
-                f"{error['truth']:.12}, not {error['predicted']:.12} {error['probability']:.0%}",
+                plain_text(f"{error['true']:.12}, not {error['predicted']:.12} {error['probability']:.0%}"),
                 fontsize=5.5,
                 va="top",
                 bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.5},
             )
 
 
-def _show(axis: Any, path: Path) -> tuple[int, int]:
-    from PIL import Image
-
+def _show(axis: Any, image: Any) -> None:
     axis.set_axis_off()
-    with Image.open(path) as image:
-        axis.imshow(image.convert("RGB"), interpolation="antialiased")
-        return image.size
+    axis.imshow(image, interpolation="antialiased")
 
 
-def pictures_of(directory: Path) -> list[Samples | TakenFor]:
+def pictures_of(directory: Path) -> list[Samples | ConfusionPicture]:
     """Return what there is to draw in a run's directory; what is damaged is left out."""
+    pictures: list[Samples | ConfusionPicture] = []
+    if (found := read_mistakes(directory)) is not None:
+        errors = found["most_confident_errors"]
+        images = _decoded(directory / "mistakes.png") if errors else None
+        pictures.append(ConfusionPicture(found["classes"], found["confusion"], errors, images))
+    newest = max(directory.glob("samples/*.png"), default=None)
+    if newest is not None and (image := _decoded(newest)) is not None:
+        pictures.append(Samples(newest, image))
+    return pictures
+
+
+def _decoded(path: Path) -> Any:
+    """Return an image with all its pixels, or None."""
     from PIL import Image
 
-    found: list[Samples | TakenFor] = []
     try:
-        content = json.loads((directory / "mistakes.json").read_text())
-        picture = directory / "mistakes.png"
-        shown = picture if picture.is_file() and content["worst"] else None
-        found.append(TakenFor(content["classes"], content["confusion"], content["worst"], shown))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    newest = max(directory.glob("samples/*.png"), default=None)
-    try:
-        if newest is not None:
-            require_regular(newest)
-            with Image.open(newest) as image:
-                found.append(Samples(newest, image.size))
-    except (OSError, ValueError):
-        pass
-    return found
+        require_regular(path)
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception:  # Pillow has many for what is damaged, and the curves are worth more
+        return None

@@ -17,8 +17,8 @@ from ignite_pipeline.standard_streams import guard_standard_streams
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake in one line, and reads options from ``--config FILE``, too.
 
-    Those on the command line count before those in the file. Options are written out: ``--data`` is not
-    ``--data-root``.
+    Those on the command line count before those in the file, but cannot undo a flag in it. Options are
+    written out: ``--data`` is not ``--data-root``.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
             "--config",
             metavar="FILE",
             action=_AlreadyRead,
+            type=named_path,
             help="read options from TOML, or from a run's config.json; those on the command line count first",
         )
 
@@ -34,11 +35,13 @@ class Parser(argparse.ArgumentParser):
         """Return what ``argparse`` does, of the words in the file and then those given."""
         words = sys.argv[1:] if args is None else list(args)
         asks = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        asks.add_argument("--config", nargs="?")
-        path = asks.parse_known_args(words)[0].config
-        if path:
+        asks.add_argument("--config", nargs="?", action="append", default=[])
+        paths = asks.parse_known_args(words)[0].config
+        if len(paths) > 1:
+            self.error("--config may be given once")
+        if any(paths):
             try:
-                words = [*words_in(path, self), *words]
+                words = [*words_in(paths[0], self), *words]
             except BadInput as error:
                 self.error(str(error))
         return super().parse_known_args(words, namespace)

@@ -1,4 +1,4 @@
-"""What is other in a notebook: errors end a cell, not a process, and pictures appear below it."""
+"""What differs in a notebook: errors end a cell, not a process, and pictures appear below it."""
 
 import sys
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from pathlib import Path
 class CellEnded(Exception):
     """A recipe has ended in a notebook's cell as a script ends with an exit status other than 0.
 
-    What is to be said has been said: a notebook shows this line and no traceback.
+    The reason has been printed: a notebook shows this line and no traceback.
     """
 
-    def _render_traceback_(self) -> list[str]:  # IPython's own hook for exceptions that know how they look
+    def _render_traceback_(self) -> list[str]:  # which IPython calls in place of its own
         return [str(self)]
 
 
@@ -28,7 +28,7 @@ def in_notebook() -> bool:
 
 @contextmanager
 def without_exits() -> Iterator[None]:
-    """Let ``SystemExit`` be `CellEnded`, in a notebook: the kernel would show a riddle, and a traceback."""
+    """Turn ``SystemExit`` into `CellEnded` in a notebook, which would explain how to leave IPython."""
     if not in_notebook():
         yield
         return

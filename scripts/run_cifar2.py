@@ -51,7 +51,7 @@ VALIDATION_BATCH = 500
 BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
 RECIPES = {
     "resnet": Recipe(
-        epochs=20,
+        epochs=12,
         batch_size=128,
         lr=0.3,
         weight_decay=4e-4,
@@ -187,13 +187,14 @@ def train(run: Run) -> None:
     Accuracy().attach(evaluator, "accuracy")
     Loss(loss_fn, output_transform=lambda output: (output["y_pred"], output["y"])).attach(evaluator, "loss")
 
+    mistakes = Mistakes(data.classes, image_of=lambda index: data.val.images[index]).attach(evaluator)
+    validation = run.evaluation_loader(data.val, batch_size=VALIDATION_BATCH)
+
     run.attach(
         trainer,
         measure=[StepMeans(), LearningRate(optimizer)],
-        evaluate=[
-            EvaluateEachEpoch(evaluator, run.evaluation_loader(data.val, batch_size=VALIDATION_BATCH)),
-            Mistakes(evaluator, data.classes, image_of=lambda place: data.val.images[place]),
-        ],
+        evaluate=[EvaluateEachEpoch(evaluator, validation)],
+        reports=[mistakes.write],
         save={"model": model, "optimizer": optimizer, "schedule": schedule},
         best=Best("val/accuracy"),
         show={"train/loss": "loss", "train/accuracy": "accuracy", "val/accuracy": "validation accuracy"},

@@ -6,8 +6,9 @@ python scripts/run_finetune.py --data-root DIR --find-lr              # draw the
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
+from pathlib import Path
 
 import torch
 from ignite.engine import Engine, Events
@@ -184,7 +185,7 @@ def build_loss(options: argparse.Namespace, data: ImageSplits) -> nn.Module:
 
 def evaluations(
     run: Run, trainer: Engine, model: nn.Module, loss_fn: nn.Module, data: ImageSplits, normalize: nn.Module
-) -> Sequence[EvaluateEachEpoch | Mistakes]:
+) -> list[EvaluateEachEpoch]:
     """Return the evaluation of the model or, before it, of the average of its weights, which then counts."""
     options, kind = run.options, TARGET_KINDS[data.kind]
     models = {"val/": model}
@@ -203,11 +204,18 @@ def evaluations(
     if options.patience is not None:
         stop = EarlyStopping(options.patience, kind.score, trainer)
         evaluate[0].evaluator.add_event_handler(Events.COMPLETED, stop)
+    return evaluate
+
+
+def reports_on(
+    evaluator: Engine, options: argparse.Namespace, data: ImageSplits
+) -> list[Callable[[Path], object]]:
+    """Return what is to be seen of the errors: of one class out of several, which are confused."""
     if data.kind != "classes":
-        return evaluate
-    # Where samples are left out, their places in the evaluation are not those in the data.
-    image_of = None if options.on_bad_sample == "skip" else (lambda place: data.val[place][0])
-    return [*evaluate, Mistakes(evaluate[0].evaluator, data.classes, image_of=image_of)]
+        return []
+    # Where samples are left out, their indices in the evaluation are not those in the data.
+    image_of = None if options.on_bad_sample == "skip" else (lambda index: data.val[index][0])
+    return [Mistakes(data.classes, image_of=image_of).attach(evaluator).write]
 
 
 def signature_of(options: argparse.Namespace, data: ImageSplits, preprocessing: Preprocessing) -> Signature:
@@ -268,10 +276,12 @@ def train(run: Run) -> None:
     if options.find_lr:
         run.search_learning_rate(trainer, train_data, optimizer=optimizer, save=save)
         return
+    evaluate = evaluations(run, trainer, model, loss_fn, data, normalize)
     run.attach(
         trainer,
         measure=[StepMeans(), LearningRate(optimizer), UnfreezeAfter(for_now, epochs=options.freeze_epochs)],
-        evaluate=evaluations(run, trainer, model, loss_fn, data, normalize),
+        evaluate=evaluate,
+        reports=reports_on(evaluate[0].evaluator, options, data),
         save=save,
         best=Best(f"val/{kind.metric_name}", maximize=kind.maximize),
         show={"train/loss": "loss", f"val/{kind.metric_name}": kind.metric_name.replace("_", " ")},

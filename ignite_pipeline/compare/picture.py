@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from handlers.plain_text import plain_text
 from handlers.report import PART_STYLES
 from ignite_pipeline.compare.comparison import Comparison
 from ignite_pipeline.compare.iteration_times import total, why_untimed
@@ -20,7 +21,7 @@ def draw(found: Comparison, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 4.8), dpi=100, layout="constrained")
-    figure.suptitle(conclusion(found.time).replace("$", r"\$"), fontsize=11, wrap=True)
+    figure.suptitle(plain_text(conclusion(found.time)), fontsize=11, wrap=True)
     runs, parts, curves = figure.subplots(1, 3)
     _draw_runs(runs, found)
     _draw_parts(parts, found.time)
@@ -81,7 +82,7 @@ def _draw_curves(axis: Any, found: Comparison) -> None:
             style = {"color": COLORS[side], "linestyle": "--" if side == "B" else "-"}
             axis.plot(epochs, values, marker=".", linewidth=1.2, alpha=0.8, label=label, **style)
     axis.set_xlabel("epoch")
-    axis.set_title((name or "no best metric").replace("$", r"\$"), fontsize=11, loc="left")
+    axis.set_title(plain_text(name or "no best metric"), fontsize=11, loc="left")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

@@ -34,7 +34,7 @@ class Misclassified:
 
     name: str
     index: int
-    truth: str
+    true: str
     predicted: str
     probability: float
 

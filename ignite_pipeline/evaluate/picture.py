@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from handlers.confusion_matrix import draw_confusion
+from handlers.plain_text import plain_text
 from ignite_pipeline.evaluate.figures import BINS, Calibration, Figures
 from ignite_pipeline.predict.sheet import COLUMNS, draw_images
 
@@ -21,7 +22,7 @@ def draw(
     assert figures.calibration is not None
     rows = -(-len(images) // COLUMNS)
     figure = Figure(figsize=(13, 4.6 + 1.9 * rows), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    figure.suptitle(plain_text(title), fontsize=11)
     parts = figure.subfigures(
         1 + bool(rows), 1, squeeze=False, height_ratios=[4.4] + [1.9 * rows] * bool(rows)
     )
@@ -31,7 +32,7 @@ def draw(
     if rows:
         parts[1, 0].suptitle("the most confident errors", fontsize=10)
         captions = [
-            f"{error.truth}, not {error.predicted} ({error.probability:.0%})"
+            f"{error.true}, not {error.predicted} ({error.probability:.0%})"
             for error in figures.most_confident_errors
         ]
         draw_images(parts[1, 0].subplots(rows, COLUMNS, squeeze=False).flatten(), images, captions)

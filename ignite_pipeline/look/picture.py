@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from handlers.plain_text import plain_text
 from ignite_pipeline.data.images import UnreadableImage, read_image
 from ignite_pipeline.look.findings import class_counts, in_order
 from ignite_pipeline.look.report import printable
@@ -187,4 +188,4 @@ def _short(name: str, most: int = 18) -> str:
     name = printable(name)
     if len(name) > most:
         name = f"{name[: most // 2]}…{name[1 - most // 2 :]}"
-    return name.replace("$", r"\$")
+    return plain_text(name)

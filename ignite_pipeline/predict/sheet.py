@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from handlers.plain_text import plain_text
 from ignite_pipeline.output_files import write_output
 
 COLUMNS, MOST = 8, 64
@@ -29,7 +30,7 @@ def write_sheet(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(max(5, 1.7 * columns), 0.5 + 2.0 * rows), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=9, parse_math=False)
+    figure.suptitle(plain_text(title), fontsize=9)
     draw_images(figure.subplots(rows, columns, squeeze=False).flatten(), images, captions)
     write_output(path, lambda place: figure.savefig(place, format="png"), option=option)
 
@@ -41,4 +42,4 @@ def draw_images(axes: Collection[Any], images: Sequence[Tensor], captions: Seque
     for axis, image in zip(axes, images, strict=False):
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
     for axis, caption in zip(axes, captions, strict=False):
-        axis.set_title(caption, fontsize=7, parse_math=False)  # names may hold dollars
+        axis.set_title(plain_text(caption), fontsize=7)

@@ -1,14 +1,14 @@
 """What a recipe gives to its run."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ignite.engine import Engine
 from torch import nn
 from torch.optim import Optimizer
 
-from handlers import Mistakes
 from handlers.states import Stateful
 from ignite_pipeline.signature import Signature
 
@@ -46,6 +46,7 @@ class Given:
     missing: Collection[str] = ()
     measure: Sequence[Handler] = ()
     evaluate: Sequence[Handler] = ()
+    reports: Sequence[Callable[[Path], object]] = ()
     best: Best | None = None
     show: Mapping[str, str] | None = None
     signature: Signature | None = None
@@ -65,11 +66,6 @@ class Given:
         """The engines of the evaluations."""
         within = [getattr(handler, "evaluator", None) for handler in self.evaluate]
         return [evaluator for evaluator in within if isinstance(evaluator, Engine)]
-
-    @property
-    def mistakes(self) -> list[Mistakes]:
-        """What keeps the errors of the evaluations, for the report."""
-        return [handler for handler in self.evaluate if isinstance(handler, Mistakes)]
 
     @property
     def score(self) -> str | None:

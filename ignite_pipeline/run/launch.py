@@ -67,8 +67,8 @@ def launch(
                 task, options, recipe=train, resumable=resumable, as_is=as_is, processes=processes
             ) as run:
                 train(run)
-    if not run.is_done:
-        raise RuntimeError("the recipe has returned without run.train")
+            if not run.is_done:
+                raise RuntimeError("the recipe has returned without run.train")
 
 
 def _of_this_job(

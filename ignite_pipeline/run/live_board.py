@@ -25,12 +25,12 @@ def require_board(choice: str, *, tensorboard: bool = False) -> None:
 
 
 @contextmanager
-def drawing(record: RunRecord, directory: Path, is_asked_for: bool) -> Iterator[None]:
+def drawing(record: RunRecord, directory: Path, is_asked_for: bool, *, from_iteration: int) -> Iterator[None]:
     """Write curves for TensorBoard to ``directory`` while a run goes on inside, if that is asked for."""
     if not is_asked_for:
         yield
         return
-    with TensorboardCurves(directory) as curves:
+    with TensorboardCurves(directory, from_iteration=from_iteration) as curves:
         record.listeners.append(curves.add)
         say(f"TensorBoard: tensorboard --logdir {directory.parent.parent}")
         yield

@@ -115,7 +115,7 @@ class OwnHandlers:
             maximize=self.given.maximize,
             saved_iteration=lambda: self.checkpoints.saved_iteration,
             writes=self.several.processes.is_main,
-            reports=[mistakes.write for mistakes in self.given.mistakes],
+            reports=self.given.reports,
         )
 
     def _checkpoints(self) -> Checkpoints:

@@ -18,7 +18,16 @@ _SHAPES: dict[str, type] = {
     "threads": int,
     "sessions": list,
 }
-_FILES = ("config.json", "metrics.jsonl", "non_finite.jsonl", "summary.json", "report.png")
+_FILES = (
+    "config.json",
+    "metrics.jsonl",
+    "non_finite.jsonl",
+    "summary.json",
+    "report.png",
+    "report.html",
+    "mistakes.json",
+    "mistakes.png",
+)
 _FOLDERS = ("checkpoints", "samples")
 _MOST_THREADS = 1024
 

@@ -162,6 +162,7 @@ class Run:
         missing: Collection[str] = (),
         measure: Sequence[Handler] = (),
         evaluate: Sequence[Handler] = (),
+        reports: Sequence[Callable[[Path], object]] = (),
         best: Best | None = None,
         show: Mapping[str, str] | None = None,
         signature: Signature | None = None,
@@ -176,10 +177,11 @@ class Run:
         or a handler (see `objects_to_save`); ``missing`` names what is new since a checkpoint that lacks it.
         ``best`` decides which checkpoint stays for good; ``show`` names the metrics on the progress line. Of
         several models in ``save``, the first has its norms recorded with ``--log-norms``. With a
-        ``signature``, a checkpoint alone is enough to predict.
+        ``signature``, a checkpoint alone is enough to predict. ``reports`` are called with the run
+        directory at the end, to leave there what its report shows: `Mistakes.write`, say.
         """
         own = OwnHandlers(
-            Given(save, missing, measure, evaluate, best, show, signature),
+            Given(save, missing, measure, evaluate, reports, best, show, signature),
             self.options,
             timer=self.timer,
             compute=self.compute,
@@ -224,6 +226,8 @@ class Run:
     def _summarize(self, own: OwnHandlers, trainer: Engine, loader: EndlessLoader) -> None:
         if self.processes.count > 1:
             raise BadInput("--summary is for one process")
+        if self.options.micro_batches > 1:  # of what is computed once more, nothing is seen
+            raise BadInput("--summary is for whole batches: give --micro-batches 1 and a part's --batch-size")
         models, cost = summarize(step_of(trainer), next(iter(loader)), own.given.save)
         print(as_text(models, cost, loader.batch_sampler.batch_size))
 
@@ -252,7 +256,8 @@ class Run:
         """Run the trainer inside all that records, shows and saves, whatever ends it; say how it went."""
         directory, is_main = self.directory, self.processes.is_main
         board = showing(trainer, directory, self.options.visdom if is_main else None, about=self._about)
-        curves = drawing(own.record, directory / "tensorboard", self.options.tensorboard and is_main)
+        asks, start = self.options.tensorboard and is_main, self.iteration
+        curves = drawing(own.record, directory / "tensorboard", asks, from_iteration=start)
         in_one_line = correctable(
             trainer,
             self.compute,

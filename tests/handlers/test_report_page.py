@@ -22,7 +22,7 @@ def described(tmp_path):
     with record:
         trainer.run([1, 2], max_epochs=2)
     (directory / "mistakes.json").write_text(
-        json.dumps({"classes": [MARKUP, "night"], "confusion": [[3, 1], [0, 4]], "worst": []})
+        json.dumps({"classes": [MARKUP, "night"], "confusion": [[3, 1], [0, 4]], "most_confident_errors": []})
     )
     return directory
 
@@ -32,6 +32,13 @@ def test_it_needs_no_other_file_and_no_network(described):
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "<script" not in page
     assert "3 of 4 right" in page
+
+
+def test_a_name_in_no_encoding_is_shown_escaped(tmp_path):
+    directory = tmp_path / "run\udcff"
+    directory.mkdir()
+    (directory / "summary.json").write_text('{"status": "completed"}')
+    assert r"run\udcff" in write_report_page(directory).read_text()
 
 
 def test_a_summary_without_anything_else_is_enough(tmp_path):

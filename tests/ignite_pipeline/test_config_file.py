@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_a_value_that_looks_like_an_option_is_one_value(read):
     ("content", "line"),
     [
         ("epoch = 5", "epoch is no option that a file can give; is epochs meant?"),
-        ("epochs = 0", "argument --epochs: must be a whole number at least 1, got 0"),
+        ("epochs = 0", "run.toml: argument --epochs: must be a whole number at least 1, got 0"),
         ("epochs = ", "it must be TOML"),
         ("epochs = true", "epochs must be a text or a number, got True"),
         ("epochs = 1979-05-27", "epochs must be a text or a number"),
@@ -65,6 +66,16 @@ def test_a_value_that_looks_like_an_option_is_one_value(read):
         ('config = "other.toml"', "config is no option that a file can give"),
         ("help = true", "help is no option that a file can give"),
         ("\x00", "it must be TOML"),
+        ("epochs = 1\n[more]\nepochs = 2", "run.toml: epochs is given twice"),
+        ("batch-size = 1\nbatch_size = 2", "run.toml: batch_size is given twice"),
+        ("classes = []", "run.toml: argument --classes: expected at least one argument"),
+        (
+            'classes = ["x", "-y"]',
+            "run.toml: classes must list texts that do not begin with a dash, got '-y'",
+        ),
+        ('classes = ["x", "--log-norms"]', "run.toml: classes must list texts that do not begin with a dash"),
+        ("epochs = [1, 2]", "run.toml: unrecognized arguments: 2"),
+        ("lr = " + "[" * 100_000, "run.toml: "),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_option_or_the_file(read, content, line, capsys):
@@ -83,6 +94,7 @@ def test_a_mistake_is_one_line_that_names_the_option_or_the_file(read, content, 
         ("list.json", "[1]", "list.json: not the config.json of a run"),
         ("other.json", "{}", "other.json: not the config.json of a run"),
         ("cut.json", '{"options": ', "cut.json: "),
+        ("deep.json", '{"a":' * 100_000, "deep.json: "),
     ],
 )
 def test_a_file_that_is_none_is_named(name, content, line, tmp_path, capsys):
@@ -91,6 +103,28 @@ def test_a_file_that_is_none_is_named(name, content, line, tmp_path, capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--config", str(tmp_path / name)])
     assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--config="], "argument --config: must name a file or a folder, got ''"),
+        (["--config"], "argument --config: expected one argument"),
+        (["--config", "a.toml", "--config", "b.toml"], "--config may be given once"),
+    ],
+)
+def test_one_file_is_given(words, line, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(words)
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+def test_a_fifo_is_not_waited_for(tmp_path, capsys):
+    os.mkfifo(tmp_path / "run.toml")
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--config", str(tmp_path / "run.toml")])
+    assert "run.toml: not a regular file" in capsys.readouterr().err
 
 
 def test_a_run_s_own_config_begins_another_of_the_same_weights(undisturbed, image_tree, tmp_path):

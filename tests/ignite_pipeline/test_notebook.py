@@ -27,26 +27,27 @@ def train(run: Run) -> None:
     model = run.place(nn.Linear(2, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = Engine(supervised_step(model, optimizer, nn.functional.cross_entropy, compute=run.compute))
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: slowly())
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: at_each())
     save = {"model": model, "optimizer": optimizer}
     run.attach(trainer, measure=[StepMeans(every_iters=8)], save=save, show={"train/loss": "loss"})
     run.train(trainer, loader, epochs=3)
 
-slowly = lambda: None
+at_each = lambda: None
 options = ["--visdom", "off", "--num-workers", "1"]
 """
 DONE = 'launch(train, Parser(), ["--output", "done", *options], task="points")\nprint("and on")'
 MISTAKE = 'launch(train, Parser(), ["--epochs", "3"], task="points")\nprint("and on")'
+HELP = 'launch(train, Parser(), ["--help"], task="points")\nprint("and on")'
 AGAIN = 'launch(train, Parser(), ["--output", "done", *options], task="points")'
-# What the stop button does: SIGINT to the kernel.
+# What the stop button does, in the third iteration: SIGINT to the kernel.
 STOPPED = """
-import os, signal, threading, time
-slowly = lambda: time.sleep(0.2)
-threading.Timer(1.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+import itertools, os, signal
+iterations = itertools.count(1)
+at_each = lambda: os.kill(os.getpid(), signal.SIGINT) if next(iterations) == 3 else None
 launch(train, Parser(), ["--output", "stopped", *options], task="points")
 """
 RESUMED = """
-slowly = lambda: None
+at_each = lambda: None
 launch(train, Parser(), ["--resume", "stopped"], task="points")
 """
 
@@ -55,7 +56,7 @@ launch(train, Parser(), ["--resume", "stopped"], task="points")
 def cells(tmp_path_factory):
     """The folder of a notebook, and what stands below each of its cells."""
     folder = tmp_path_factory.mktemp("notebook")
-    codes = [RECIPE, DONE, MISTAKE, AGAIN, STOPPED, RESUMED]
+    codes = [RECIPE, DONE, MISTAKE, AGAIN, HELP, STOPPED, RESUMED]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in codes])
     place = {"metadata": {"path": str(folder)}}
     client = NotebookClient(notebook, timeout=120, allow_errors=True, resources=place)
@@ -94,11 +95,18 @@ def test_a_mistake_is_a_line_and_ends_the_cell(cells, cell, line):
     assert "and on" not in text_of(outputs, "stdout")
 
 
+def test_help_ends_no_cell(cells):
+    outputs = cells[1][4]
+    assert errors_of(outputs) == []
+    assert re.search(r"--num-workers(.|\n)*and on", text_of(outputs, "stdout"))
+
+
 def test_the_stop_button_saves_and_another_cell_goes_on(cells):
     folder, (*_, stopped, resumed) = cells
     assert f"go on with --resume {folder / 'stopped'}" in text_of(stopped, "stderr")
     assert errors_of(stopped) == [("CellEnded", "ended with status 130", ["ended with status 130"])]
     assert errors_of(resumed) == []
+    assert json.loads((folder / "stopped" / "config.json").read_text())["sessions"][1]["from_iteration"] == 3
     ended = json.loads((folder / "stopped" / "summary.json").read_text())
     assert (ended["status"], ended["iterations"], len(ended["sessions"])) == ("completed", 24, 2)
     whole = json.loads((folder / "done" / "summary.json").read_text())

@@ -36,6 +36,8 @@ def test_a_run_leaves_everything_behind(undisturbed):
         64,
         96,
     ]
+    (right, _), (_, right_too) = json.loads((undisturbed / "mistakes.json").read_text())["confusion"]
+    assert (right + right_too) / 16 == found["final"]["val/accuracy"]
     assert (undisturbed / "report.png").stat().st_size > 10_000
     assert timing["diagnosis"] in html.unescape((undisturbed / "report.html").read_text())
     assert json.loads((undisturbed / "mistakes.json").read_text())["classes"] == ["airplane", "bird"]

@@ -97,6 +97,7 @@ def test_a_checkpoint_alone_predicts_what_validation_counted(undisturbed, photog
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     last = [line for line in read_metrics(undisturbed) if line["kind"] == "epoch"][-1]
     assert found["values"]["accuracy"] == last["val/accuracy"]
+    assert found["confusion"] == json.loads((undisturbed / "mistakes.json").read_text())["confusion"]
 
 
 @pytest.mark.slow

@@ -134,7 +134,7 @@ def test_calibration_is_the_mean_distance_of_how_sure_and_how_right():
     y = torch.tensor([0, 0, 0, 1, 0, 1])  # of those at 0.9, 3 of 4 are right; at 0.6, 1 of 2
     figures = of_classes(y_pred, y, ["a", "b"], [f"{place}" for place in range(6)])
     assert figures.calibration.error == pytest.approx((4 * 0.15 + 2 * 0.1) / 6, abs=1e-6)
-    assert [(wrong.name, wrong.truth, wrong.predicted) for wrong in figures.most_confident_errors] == [
+    assert [(wrong.name, wrong.true, wrong.predicted) for wrong in figures.most_confident_errors] == [
         ("3", "b", "a"),
         ("5", "b", "a"),
     ]

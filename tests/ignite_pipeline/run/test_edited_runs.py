@@ -154,6 +154,8 @@ def unreadable(path):
         *product(("config.json", "metrics.jsonl", "summary.json"), (folder, fifo, endless, loop)),
         ("config.json", unreadable),
         ("metrics.jsonl", unreadable),
+        ("mistakes.json", fifo),
+        ("report.html", folder),
     ],
 )
 def test_what_is_no_file_is_refused_by_name(run, capsys, name, make):

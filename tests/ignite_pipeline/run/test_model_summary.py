@@ -1,7 +1,7 @@
 """What a model is made of, and what a step of it takes, counted by hand."""
 
+import pytest
 import torch
-from ignite.engine import Engine
 from torch import nn
 
 import run_cifar2
@@ -44,7 +44,8 @@ def test_layers_shapes_parameters_and_costs():
     convolution, linear = 2 * 5 * 6 * 6 * 4 * 27, 2 * 5 * 144 * 2
     assert cost.flops == convolution + 2 * linear  # forward, and backward to the weights of the last alone
     assert (cost.parameters_bytes, cost.gradients_bytes, cost.optimizer_bytes) == (4 * 398, 4 * 290, 4 * 290)
-    assert cost.activations_bytes >= 4 * 5 * 144  # what the linear layer has seen
+    seen_by_linear, log_probabilities, targets, their_weight = 4 * 5 * 144, 4 * 5 * 2, 8 * 5, 4
+    assert cost.activations_bytes == seen_by_linear + log_probabilities + targets + their_weight
     assert "398 parameters, 290 of them trained" in as_text(models, cost, 5)
 
 
@@ -61,8 +62,16 @@ def test_the_book_s_net_has_as_many_parameters_as_in_the_book(tmp_path, capsys):
     assert not output.exists()
 
 
+def test_micro_batches_are_refused_as_their_memory_is_not_seen(tmp_path, capsys):
+    options = ["--dataset", "generated", "--summary", "--micro-batches", "2", "--visdom", "off"]
+    with pytest.raises(SystemExit) as stop:
+        run_cifar2.main([*options, "--output", str(tmp_path / "run")])
+    assert stop.value.code == 2
+    assert "give --micro-batches 1" in capsys.readouterr().err
+
+
 def test_no_hook_stays():
     model = nn.Linear(2, 2)
-    summarized(model, torch.randn(2, 2), torch.zeros(2, dtype=torch.long))
+    models, _ = summarized(model, torch.randn(2, 2), torch.zeros(2, dtype=torch.long))
     assert not model._forward_hooks
-    assert Engine(lambda engine, batch: model(batch).sum().item()).run([torch.zeros(1, 2)])
+    assert models["model"][0].shape == (2, 2)  # which a hook had seen
