@@ -28,6 +28,7 @@ from ignite_pipeline.predict.__main__ import add_where
 from ignite_pipeline.predict.batches import read_in_batches
 from ignite_pipeline.predict.sheet import write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
+from ignite_pipeline.standard_streams import print_answer
 
 PROG = "python -m ignite_pipeline.evaluate"
 
@@ -58,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             figures, unreadable = evaluate_generator(model, root, output, options), 0
         else:
             figures, unreadable = evaluate_images(model, root, output, options)
-        print("\n".join(as_text(figures, model)))
-        print(f"\n{output}: evaluation.json" + (" and evaluation.png" if has_picture(model) else ""))
+        print_answer("\n".join(as_text(figures, model)))
+        print_answer(f"\n{output}: evaluation.json" + (" and evaluation.png" if has_picture(model) else ""))
         if unreadable:
             sys.exit(2)
 

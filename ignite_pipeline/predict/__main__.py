@@ -24,6 +24,7 @@ from ignite_pipeline.predict.named_images import find_images
 from ignite_pipeline.predict.rows import FORMATS, Answer, csv_header
 from ignite_pipeline.predict.sheet import MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
+from ignite_pipeline.standard_streams import print_answer
 
 PROG = "python -m ignite_pipeline.predict"
 
@@ -87,7 +88,7 @@ def export(model: TrainedModel, path: str) -> None:
 def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namespace) -> int:
     """Print what the model says of each image, and draw it; return how many could not be read."""
     if options.format == "csv":
-        print(csv_header(model.signature))
+        print_answer(csv_header(model.signature))
     unreadable, shown = 0, list[tuple[Tensor, Answer]]()
     drawn = set(paths[:: -(-len(paths) // MOST)])
     batches = read_in_batches(
@@ -99,7 +100,7 @@ def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namesp
             answers = answer(model, batch.items, batch.images)
             bar.clear()
             for said in answers:
-                print(FORMATS[options.format](said))
+                print_answer(FORMATS[options.format](said))
             pairs = zip(batch.images, answers, strict=True)
             shown += [pair for pair in pairs if pair[1].path in drawn]
             unreadable += batch.unreadable

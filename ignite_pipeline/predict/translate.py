@@ -28,6 +28,7 @@ from ignite_pipeline.predict.__main__ import export
 from ignite_pipeline.predict.named_images import find_images
 from ignite_pipeline.predict.sheet import COLUMNS, MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
+from ignite_pipeline.standard_streams import print_answer
 
 PROG = "python -m ignite_pipeline.predict.translate"
 
@@ -110,7 +111,7 @@ def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argpa
             fake = translate(model, source)
             write_png(fake, target)
             bar.clear()
-            print(f"{path}\t{target}")
+            print_answer(f"{path}\t{target}")
             bar.update()
             if len(sheet) < MOST:
                 sheet += [source, fake]
