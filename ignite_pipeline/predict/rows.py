@@ -3,11 +3,15 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ignite_pipeline.signature import Signature
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LINE_END = "\r\n"  # what Python's csv quotes of line ends are those of its own
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,17 @@ class Answer:
 def as_line(answer: Answer) -> str:
     """Return the file, the class and its probability, between tabs; or the file and all values by name."""
     if answer.probability is not None:
-        return f"{answer.path}\t{answer.best}\t{answer.probability:.4f}"
-    return "\t".join([str(answer.path), *(f"{name} {value:.4g}" for name, value in answer.named.items())])
+        return in_tabs(answer.path, answer.best, f"{answer.probability:.4f}")
+    return in_tabs(answer.path, *(f"{name} {value:.4g}" for name, value in answer.named.items()))
+
+
+def in_tabs(*fields: object) -> str:
+    """Return a line of fields between tabs. Tabs and line ends that are part of one are written as escapes.
+
+    >>> print(in_tabs("two\\nlines.png", "bird"))
+    two\\nlines.png	bird
+    """
+    return "\t".join(_CONTROL.sub(lambda found: repr(found.group())[1:-1], str(field)) for field in fields)
 
 
 def as_json_line(answer: Answer) -> str:
@@ -76,8 +89,8 @@ def csv_header(signature: Signature) -> str:
 
 def _csv(values: Iterable[object]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    csv.writer(text, lineterminator=_LINE_END).writerow(values)
+    return text.getvalue().removesuffix(_LINE_END)
 
 
 FORMATS: dict[str, Callable[[Answer], str]] = {"text": as_line, "csv": as_csv_line, "json": as_json_line}

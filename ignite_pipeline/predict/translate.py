@@ -26,6 +26,7 @@ from ignite_pipeline.errors import BadInput
 from ignite_pipeline.output_files import write_output
 from ignite_pipeline.predict.__main__ import export
 from ignite_pipeline.predict.named_images import find_images
+from ignite_pipeline.predict.rows import in_tabs
 from ignite_pipeline.predict.sheet import COLUMNS, MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
 from ignite_pipeline.standard_streams import print_answer
@@ -111,7 +112,7 @@ def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argpa
             fake = translate(model, source)
             write_png(fake, target)
             bar.clear()
-            print_answer(f"{path}\t{target}")
+            print_answer(in_tabs(path, target))
             bar.update()
             if len(sheet) < MOST:
                 sheet += [source, fake]
