@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from handlers import load_checkpoint, load_newest
-from handlers.checkpoint_files import checkpoint_path
+from handlers.checkpoint_files import DamagedCheckpoint, checkpoint_path
+from handlers.errors import UnusableRun
+from handlers.files import require_regular
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.devices import resolve_device
 from ignite_pipeline.errors import BadInput
@@ -76,7 +78,14 @@ def load_trained(path: str | Path, *, device: str = "auto", precision: str | Non
     if path.suffix == PROGRAM_SUFFIX:
         return _load_program(path, resolve_device(device), precision)
     checkpoint = path if not path.is_dir() else best_checkpoint(path)
-    content = load_checkpoint(checkpoint)
+    try:
+        content = load_checkpoint(checkpoint)
+    except DamagedCheckpoint as error:
+        if not _is_exported_elsewhere(checkpoint):
+            raise
+        raise BadInput(
+            f"{checkpoint}: ONNX or weights alone are for other programs; give the checkpoint, or a .pt2"
+        ) from error
     config = content.get("config") or {}
     if not config.get("signature"):
         raise BadInput(
@@ -113,9 +122,23 @@ def best_checkpoint(directory: Path) -> Path:
     """Return the best checkpoint in a run's directory or, where there is no best one, the newest."""
     below = directory / "checkpoints"
     folder = below if below.is_dir() else directory
+    if not any(folder.glob("*.pt")):
+        raise UnusableRun(
+            f"{directory}: a folder without checkpoints; give a run's directory or a checkpoint"
+        )
     newest = load_newest(folder)
     best = newest["best"]
     return checkpoint_path(folder, newest["engine"]["iteration"] if best is None else best[1])
+
+
+def _is_exported_elsewhere(path: Path) -> bool:
+    if path.suffix == ".onnx":
+        return True
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever a foreign file makes the unpickler stumble over
+        return False
+    return isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
 
 
 def _weights_in(content: Mapping[str, Any], name: str) -> dict[str, Tensor]:
@@ -129,6 +152,7 @@ def _load_program(path: Path, device: torch.device, precision: str | None) -> Tr
     if precision not in (None, "fp32"):
         raise BadInput(f"--precision {precision}: an exported program computes in fp32")
     try:
+        require_regular(path)
         with zipfile.ZipFile(path) as archive:
             is_ours = any(name.endswith(f"/{SIGNATURE}") for name in archive.namelist())
     except (OSError, zipfile.BadZipFile) as error:

@@ -1,8 +1,6 @@
 """What a trained model says of images, from one file, is what validation counted."""
 
 import csv
-import errno
-import io
 import json
 import os
 import shutil
@@ -16,11 +14,8 @@ from torch import nn
 from handlers.checkpoint_files import save_sealed
 from handlers.files import read_metrics
 from ignite_pipeline.data.preprocessing import Preprocessing
-from ignite_pipeline.errors import BadInput
 from ignite_pipeline.predict import __main__ as predict
 from ignite_pipeline.predict.export import export_model
-from ignite_pipeline.predict.named_images import find_images
-from ignite_pipeline.predict.rows import Answer, as_csv_line, as_line, csv_header
 from ignite_pipeline.predict.trained_models import best_checkpoint
 from ignite_pipeline.signature import Signature
 from tests.support.points import Recipe
@@ -80,63 +75,6 @@ def test_classes_probabilities_and_files_come_in_three_formats(undisturbed, imag
         assert float(probability) == pytest.approx(one["probability"], abs=5e-5)
         assert {name: float(row[name]) for name in ("airplane", "bird")} == one["probabilities"]
         assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-6)
-
-
-def test_files_folders_and_patterns_are_found_in_order_and_once(image_tree, tmp_path):
-    birds, all_of_val = image_tree / "val" / "bird", image_tree / "val"
-    assert find_images([str(birds)]) == sorted(birds.glob("*.png"))
-    assert find_images([f"{all_of_val}/**/00[0-3].png"]) == sorted(all_of_val.glob("*/00[0-3].png"))
-    first, second, *_ = sorted(birds.iterdir())
-    assert find_images([str(second), str(birds)])[:2] == [second, first]
-    (tmp_path / "odd [1].png").touch()
-    assert find_images([str(tmp_path / "odd [1].png")]) == [tmp_path / "odd [1].png"]
-
-
-def test_a_folder_hides_nothing_that_is_called_like_an_image(tmp_path):
-    images, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
-    images.mkdir()
-    elsewhere.mkdir()
-    (elsewhere / "far.jpg").touch()
-    (images / "linked").symlink_to(elsewhere)
-    (elsewhere / "back").symlink_to(images)
-    (images / "broken.png").symlink_to("nowhere")
-    os.mkfifo(images / "fifo.jpg")
-    expected = [images / name for name in ("broken.png", "fifo.jpg", "linked/far.jpg")]
-    assert find_images([str(images)]) == expected
-    (elsewhere / "back").unlink()
-    assert find_images([f"{images}/*"]) == expected
-
-
-def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
-    def refuse(folder):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    (tmp_path / "shut").mkdir()
-    (tmp_path / "a.png").touch()
-    iterate = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda path: (refuse if path.name == "shut" else iterate)(path))
-    with pytest.raises(BadInput, match="shut: cannot be read as a folder"):
-        find_images([str(tmp_path)])
-
-
-def test_a_folder_that_looks_like_a_pattern_means_itself(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for folder in ("we[ird]", "wei"):
-        Path(folder).mkdir()
-        Path(folder, "a.jpg").touch()
-    assert find_images(["we[ird]/*.jpg"]) == [Path("we[ird]/a.jpg")]
-    assert find_images(["we[i]/*.jpg"]) == [Path("wei/a.jpg")]
-
-
-@pytest.mark.parametrize("name", ["two\nlines", "two\rlines", "a\ttab", 'a "quote", a comma'])
-def test_whatever_is_in_a_name_an_answer_is_one_row(name):
-    said = Answer(Path(f"{name}.png"), Signature("classes", SIDE, (name, "b")), [0.75, 0.25])
-    table = "".join(f"{line}\n" for line in (csv_header(said.signature), as_csv_line(said)))
-    (row,) = csv.DictReader(io.StringIO(table, newline=""))
-    assert (row["file"], row["class"], row[name]) == (f"{name}.png", name, "0.75")
-    line = as_line(said)
-    assert len(line.splitlines()) == 1
-    assert line.count("\t") == 2
 
 
 def test_batches_of_another_size_say_the_same(undisturbed, image_tree, capfd):
@@ -238,10 +176,27 @@ def test_bad_input_is_one_line(arguments, line, undisturbed, image_tree, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
-@pytest.mark.parametrize("name", ["nowhere.pt", "nowhere.pt2", "text.pt2", "other.pt2"])
-def test_what_is_no_model_is_one_line(name, image_tree, tmp_path, capfd):
-    (tmp_path / "text.pt2").write_text("text")
-    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt2")
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("nowhere.pt", "cannot be read"),
+        ("nowhere.pt2", "cannot be read"),
+        ("text.pt2", "cannot be read"),
+        ("other.pt2", "not a program that was exported here"),
+        ("fifo.pt2", "cannot be read (not a regular file)"),
+        ("text.pt", "not a checkpoint, or cut off"),
+        ("weights.pt", "ONNX or weights alone are for other programs; give the checkpoint, or"),
+        ("model.onnx", "ONNX or weights alone are for other programs; give the checkpoint"),
+        ("folder.pt", "a folder without checkpoints; give a run's directory or a checkpoint"),
+    ],
+)
+def test_what_is_no_model_is_one_line(name, line, image_tree, tmp_path, capfd):
+    for text in ("text.pt2", "text.pt", "model.onnx"):
+        (tmp_path / text).write_text("text")
+    for weights in ("other.pt2", "weights.pt"):
+        torch.save({"weights": torch.zeros(2)}, tmp_path / weights)
+    os.mkfifo(tmp_path / "fifo.pt2")
+    (tmp_path / "folder.pt").mkdir()
     _, error = answers(capfd, tmp_path / name, image_tree / "val", status=2)
-    assert str(tmp_path / name) in error
+    assert f"{tmp_path / name}: {line}" in error
     assert error.count("\n") == 1
