@@ -130,14 +130,17 @@ def predictions(
 def as_text(figures: Figures, model: TrainedModel) -> list[str]:
     """Return the figures as lines: those of all images, then a row for each class."""
     lines = [f"{figures.images:,} images, {model.source}"]
-    whole = {name: value for name, value in figures.values.items() if "/" not in name}
-    lines += [f"{name.replace('_', ' '):<24} {value:.4f}" for name, value in whole.items()]
-    if by_class := [name for name in figures.values if name.startswith("precision/")]:
-        width = max(len("class"), *(len(name) - len("precision/") for name in by_class))
+    values = {name: "-" if value is None else f"{value:.4f}" for name, value in figures.values.items()}
+    lines += [f"{name.replace('_', ' '):<24} {value}" for name, value in values.items() if "/" not in name]
+    if by_class := [name for name in values if name.startswith("precision/")]:
+        names = [name.removeprefix("precision/") for name in by_class]
+        width = max(len("class"), *map(len, names))
         lines += ["", f"{'class':<{width}}  precision  recall"]
-        for name in (name.removeprefix("precision/") for name in by_class):
-            precision, recall = figures.values[f"precision/{name}"], figures.values[f"recall/{name}"]
-            lines.append(f"{name:<{width}}  {precision:9.4f}  {recall:6.4f}")
+        for name in names:
+            precision, recall = values[f"precision/{name}"], values[f"recall/{name}"]
+            lines.append(f"{name:<{width}}  {precision:>9}  {recall:>6}")
+        if missing := [name for name in names if figures.values[f"recall/{name}"] is None]:
+            lines += ["", f"no image shows {', '.join(missing)}: how many of these are found is not known"]
     return lines
 
 

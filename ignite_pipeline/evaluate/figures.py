@@ -48,10 +48,13 @@ class WrongAnswer:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured on N images, by name; and of one class out of several, what a picture shows."""
+    """What was measured on N images, by name; and of one class out of several, what a picture shows.
+
+    The recall of what no image shows is None, and so is the precision of what was never the answer.
+    """
 
     images: int
-    values: dict[str, float]
+    values: dict[str, float | None]
     confusion: list[list[int]] | None = None
     calibration: Calibration | None = None
     worst: Sequence[WrongAnswer] = ()
@@ -92,11 +95,10 @@ def of_classes(log_probabilities: Tensor, y: Tensor, classes: Sequence[str], nam
         log_probabilities,
         y,
     )
-    values = {"accuracy": float(found["accuracy"]), "loss": float(found["loss"])}
-    for quantity in ("precision", "recall"):
-        of_each = found[quantity].tolist()
-        values |= {f"{quantity}/{name}": value for name, value in zip(classes, of_each, strict=True)}
+    values: dict[str, float | None] = {"accuracy": float(found["accuracy"]), "loss": float(found["loss"])}
     confidence, answers = log_probabilities.exp().max(1)
+    counts = (torch.bincount(given, minlength=len(classes)) for given in (answers, y))
+    values |= _of_each(found, classes, *counts)
     calibration = _calibration(confidence, answers == y)
     values["calibration_error"] = calibration.error
     worst = _worst(confidence, answers, y, classes, names)
@@ -145,12 +147,20 @@ def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figure
         (probabilities > 0.5).int(),
         y.int(),
     )
-    values = {"all_labels_right": float(found["all_labels_right"])}
+    values: dict[str, float | None] = {"all_labels_right": float(found["all_labels_right"])}
     values["loss"] = nn.functional.binary_cross_entropy(probabilities, y).item()
-    for quantity in ("precision", "recall"):
-        of_each = found[quantity].tolist()
-        values |= {f"{quantity}/{name}": value for name, value in zip(labels, of_each, strict=True)}
+    values |= _of_each(found, labels, (probabilities > 0.5).sum(0), y.sum(0))
     return Figures(len(y), values)
+
+
+def _of_each(
+    found: Mapping[str, Tensor], names: Sequence[str], answered: Tensor, shown: Tensor
+) -> dict[str, float | None]:
+    return {
+        f"{quantity}/{name}": value if count else None
+        for quantity, counts in (("precision", answered), ("recall", shown))
+        for name, value, count in zip(names, found[quantity].tolist(), counts.tolist(), strict=True)
+    }
 
 
 def of_numbers(y_pred: Tensor, y: Tensor) -> Figures:
