@@ -45,7 +45,7 @@ def write_whole(
 
 
 def _is_free(path: Path) -> bool:
-    return os.path.isfile(path) or not os.path.lexists(path)
+    return not os.path.lexists(path) or (os.path.isfile(path) and not os.path.islink(path))
 
 
 def make_folders(path: Path) -> None:

@@ -178,7 +178,7 @@ def say(text: str) -> None:
     if not speaks():
         return
     with suppress(OSError, ValueError, RuntimeError):
-        print(text, file=sys.stderr, flush=True)
+        print(f"{text}\n", end="", file=sys.stderr, flush=True)  # at once: threads say something, too
 
 
 def say_loudly(notice: str | None) -> None:

@@ -1,5 +1,6 @@
-"""Standard output and standard error that cannot hurt a run, whatever becomes of them."""
+"""Standard output and error that cannot hurt a run, and answers that are not lost."""
 
+import errno
 import os
 import select
 import sys
@@ -7,9 +8,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.notebook import in_notebook
 
 _PATIENCE_S = 1.0
+_BROKEN_PIPE = 141  # a shell's status for what SIGPIPE has ended
 # A signal's handler that prints while something is being printed is a RuntimeError.
 _FAILURES = (OSError, ValueError, RuntimeError)
 
@@ -37,10 +40,7 @@ class GuardedStream:
         if self.stream is not None:
             with suppress(*_FAILURES):
                 if self._takes_more():
-                    try:
-                        self.stream.write(text)
-                    except UnicodeEncodeError as error:
-                        self.stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
+                    _write_encodable(self.stream, text)
                     if "\n" in text:
                         self.stream.flush()
         return len(text)
@@ -74,6 +74,36 @@ class GuardedStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["stream"], name)
+
+
+def print_answer(text: str) -> None:
+    """Print what a tool has been asked for: unlike what a run says on the way, it is not lost.
+
+    Whoever reads it is waited for, however long. `BadInput` is raised if it cannot be written, as on a full
+    disk. A reader who has had enough, such as ``head``, ends the program without a word.
+    """
+    stream = sys.stdout
+    if not isinstance(stream, GuardedStream):
+        print(text)
+        return
+    try:
+        if stream.stream is None:
+            raise OSError(errno.EBADF, "it is closed")
+        with suppress(*_FAILURES):  # no descriptor behind it
+            os.set_blocking(stream.stream.fileno(), True)
+        _write_encodable(stream.stream, f"{text}\n")
+        stream.stream.flush()
+    except BrokenPipeError:
+        sys.exit(_BROKEN_PIPE)
+    except OSError as error:
+        raise BadInput(f"standard output cannot be written: {error.strerror or error}") from error
+
+
+def _write_encodable(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError as error:
+        stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
 
 
 def guard_standard_streams() -> None:

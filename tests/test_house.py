@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "core": set(),
     "board": {"core", "handlers"},
     "run": {"core", "handlers", "board"},
-    "profiling": {"core", "handlers", "run"},
+    "profiling": {"core", "handlers", "output_files", "run"},
     "output_files": {"core", "handlers"},
     "look": {"core", "handlers", "output_files"},
     "compare": {"core", "handlers", "output_files"},

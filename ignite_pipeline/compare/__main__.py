@@ -21,6 +21,7 @@ from ignite_pipeline.compare.report import as_json, as_text, table
 from ignite_pipeline.compare.run_table import cells, find_rows, sorted_by
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.output_files import write_output
+from ignite_pipeline.standard_streams import print_answer
 
 PROG = "python -m ignite_pipeline.compare"
 EXCEEDED = 3
@@ -90,28 +91,28 @@ def require_consistent(options: argparse.Namespace) -> None:
 
 
 def compare_sides(options: argparse.Namespace) -> list[str]:
-    """Print a comparison, write it down, and return a line for each limit that B exceeds."""
+    """Write a comparison down, print it, and return a line for each limit that B exceeds."""
     places = (options.a, options.b) if options.a else ([side] for side in options.sides)
     (a, left_out_a), (b, left_out_b) = (
         find_runs(side, [Path(place) for place in given]) for side, given in zip("AB", places, strict=True)
     )
     found = compare(a, b, notes=[*left_out_a, *left_out_b])
-    print("\n".join(as_text(found)), flush=True)
     lines = exceeded(found, max_slower=options.max_slower, max_worse=options.max_worse)
     write_json(options.json, as_json(found, lines))
     if options.picture is not None:
         write_output(options.picture, lambda path: draw(found, path), option="--picture")
+    print_answer("\n".join(as_text(found)))
     return lines
 
 
 def list_runs(options: argparse.Namespace) -> list[str]:
-    """Print a table of all runs under a folder, and write it down."""
+    """Write down all runs under a folder, and print a table of them."""
     rows, left_out = find_rows(Path(options.table))
     if not rows:
         raise BadInput(left_out[0].removeprefix("left out: "))
     rows = sorted_by(rows, options.sort or "start", reverse=options.reverse)
-    print("\n".join([*table(*cells(rows, options.sort or "start")), *left_out]), flush=True)
     write_json(options.json, {"runs": rows, "left_out": left_out})
+    print_answer("\n".join([*table(*cells(rows, options.sort or "start")), *left_out]))
     return []
 
 

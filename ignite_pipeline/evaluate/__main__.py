@@ -28,6 +28,7 @@ from ignite_pipeline.predict.batches import read_in_batches
 from ignite_pipeline.predict.options import add_batch_size, add_device_options
 from ignite_pipeline.predict.sheet import write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
+from ignite_pipeline.standard_streams import print_answer
 
 PROG = "python -m ignite_pipeline.evaluate"
 
@@ -63,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with made_folder(output, option="--output"):
             measure = evaluate_generator if model.signature.kind == "image" else evaluate_images
             figures, unreadable = measure(model, root, output, options)
-        print("\n".join(as_text(figures, model)))
-        print(f"\n{output}: evaluation.json" + (" and evaluation.png" if has_picture(model) else ""))
+        print_answer("\n".join(as_text(figures, model)))
+        print_answer(f"\n{output}: evaluation.json" + (" and evaluation.png" if has_picture(model) else ""))
         if unreadable:
             sys.exit(2)
 
@@ -156,18 +157,20 @@ def predictions(
 def as_text(figures: Figures, model: TrainedModel) -> list[str]:
     """Return the figures as lines: those of all images, then a row for each class or number."""
     lines = [f"{figures.images:,} images, {model.source}"]
-    whole = {name: value for name, value in figures.values.items() if "/" not in name}
-    lines += [f"{name.replace('_', ' '):<24} {value:.4f}" for name, value in whole.items()]
-    of_each: dict[str, dict[str, float]] = {}
-    for quantity, slash, name in (name.partition("/") for name in figures.values):
+    shown = {name: "-" if value is None else f"{value:.4f}" for name, value in figures.values.items()}
+    lines += [f"{name.replace('_', ' '):<24} {value}" for name, value in shown.items() if "/" not in name]
+    of_each: dict[str, dict[str, str]] = {}
+    for quantity, slash, name in (name.partition("/") for name in shown):
         if slash:
-            of_each.setdefault(name, {})[quantity] = figures.values[f"{quantity}/{name}"]
+            of_each.setdefault(name, {})[quantity] = shown[f"{quantity}/{name}"]
     if of_each:
         quantities, width = list(next(iter(of_each.values()))), max(map(len, of_each))
         lines += ["", "  ".join([" " * width, *(quantity.replace("_", " ") for quantity in quantities)])]
         for name, values in of_each.items():
-            columns = [f"{values[quantity]:{len(quantity)}.4f}" for quantity in quantities]
+            columns = [f"{values[quantity]:>{len(quantity)}}" for quantity in quantities]
             lines.append("  ".join([f"{name:<{width}}", *columns]))
+    if missing := [name for name in of_each if figures.values.get(f"recall/{name}", 0) is None]:
+        lines += ["", f"no image shows {', '.join(missing)}: how many of these are found is not known"]
     return lines
 
 

@@ -41,10 +41,13 @@ class Misclassified:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured on N images, by name; and of one class out of several, what a picture shows."""
+    """What was measured on N images, by name; and of one class out of several, what a picture shows.
+
+    The recall of what no image shows is None, and so is the precision of what was never predicted.
+    """
 
     images: int
-    values: dict[str, float]
+    values: dict[str, float | None]
     confusion: list[list[int]] | None = None
     calibration: Calibration | None = None
     most_confident_errors: Sequence[Misclassified] = ()
@@ -85,11 +88,10 @@ def of_classes(log_probabilities: Tensor, y: Tensor, classes: Sequence[str], nam
         log_probabilities,
         y,
     )
-    values = {"accuracy": float(found["accuracy"]), "loss": float(found["loss"])}
-    for quantity in ("precision", "recall"):
-        of_each = found[quantity].tolist()
-        values |= {f"{quantity}/{name}": value for name, value in zip(classes, of_each, strict=True)}
+    values: dict[str, float | None] = {"accuracy": float(found["accuracy"]), "loss": float(found["loss"])}
     confidence, predicted = log_probabilities.exp().max(1)
+    counts = (torch.bincount(given, minlength=len(classes)) for given in (predicted, y))
+    values |= _of_each(found, classes, *counts)
     calibration = _calibration(confidence, predicted == y)
     values["calibration_error"] = calibration.error
     errors = SurestErrors(classes)
@@ -123,12 +125,20 @@ def of_labels(probabilities: Tensor, y: Tensor, labels: Sequence[str]) -> Figure
         (probabilities > 0.5).int(),
         y.int(),
     )
-    values = {"subset_accuracy": float(found["subset_accuracy"])}
+    values: dict[str, float | None] = {"subset_accuracy": float(found["subset_accuracy"])}
     values["loss"] = nn.functional.binary_cross_entropy(probabilities, y).item()
-    for quantity in ("precision", "recall"):
-        of_each = found[quantity].tolist()
-        values |= {f"{quantity}/{name}": value for name, value in zip(labels, of_each, strict=True)}
+    values |= _of_each(found, labels, (probabilities > 0.5).sum(0), y.sum(0))
     return Figures(len(y), values)
+
+
+def _of_each(
+    found: Mapping[str, Tensor], names: Sequence[str], predicted: Tensor, shown: Tensor
+) -> dict[str, float | None]:
+    return {
+        f"{quantity}/{name}": value if count else None
+        for quantity, counts in (("precision", predicted), ("recall", shown))
+        for name, value, count in zip(names, found[quantity].tolist(), counts.tolist(), strict=True)
+    }
 
 
 def of_numbers(y_pred: Tensor, y: Tensor, names: Sequence[str]) -> Figures:
@@ -142,7 +152,7 @@ def of_numbers(y_pred: Tensor, y: Tensor, names: Sequence[str]) -> Figures:
     parts = {"": (y_pred.flatten(), y.flatten())}
     if len(names) > 1:
         parts |= {f"/{name}": (y_pred[:, column], y[:, column]) for column, name in enumerate(names)}
-    values = {
+    values: dict[str, float | None] = {
         f"{quantity}{part}": float(value)
         for part, numbers in parts.items()
         for quantity, value in measured(

@@ -28,6 +28,7 @@ from ignite_pipeline.look.same_images import exact_groups, near_groups
 from ignite_pipeline.look.survey import survey
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.output_files import write_output
+from ignite_pipeline.standard_streams import print_answer
 
 PROG = "python -m ignite_pipeline.look"
 
@@ -81,8 +82,8 @@ def look(files: FoundFiles, output: Path) -> None:
             )
     text = json.dumps(content, indent=2) + "\n"
     write_output(output / "look.json", lambda path: path.write_text(text), option="--output")
-    print("\n".join(as_text(found, content)))
-    print(f"\n{output}: look.json" + (" and look.png" if seen.facts else ""))
+    print_answer("\n".join(as_text(found, content)))
+    print_answer(f"\n{output}: look.json" + (" and look.png" if seen.facts else ""))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from ignite_pipeline.predict.options import add_batch_size, add_device_options
 from ignite_pipeline.predict.rows import FORMATS, Prediction, csv_header
 from ignite_pipeline.predict.sheet import MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
+from ignite_pipeline.standard_streams import print_answer
 
 PROG = "python -m ignite_pipeline.predict"
 
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namespace) -> int:
     """Print a prediction for each image, and draw some; return how many could not be read."""
     if options.format == "csv":
-        print(csv_header(model.signature))
+        print_answer(csv_header(model.signature))
     unreadable, shown = 0, list[tuple[Tensor, Prediction]]()
     drawn = set(paths[:: -(-len(paths) // MOST)])
     batches = read_in_batches(
@@ -97,7 +98,7 @@ def predict(model: TrainedModel, paths: Sequence[Path], options: argparse.Namesp
             predictions = predictions_of(model, batch.items, batch.images)
             bar.clear()
             for prediction in predictions:
-                print(FORMATS[options.format](prediction))
+                print_answer(FORMATS[options.format](prediction))
             pairs = zip(batch.images, predictions, strict=True)
             shown += [pair for pair in pairs if pair[1].path in drawn]
             unreadable += batch.unreadable

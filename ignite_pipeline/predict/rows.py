@@ -3,11 +3,15 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ignite_pipeline.signature import Signature
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LINE_END = "\r\n"  # what Python's csv quotes of line ends are those of its own
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,17 @@ class Prediction:
 def as_line(prediction: Prediction) -> str:
     """Return the file, the class and its probability, between tabs; or the file and all values by name."""
     if prediction.probability is not None:
-        return f"{prediction.path}\t{prediction.best}\t{prediction.probability:.4f}"
-    return "\t".join(
-        [str(prediction.path), *(f"{name} {value:.4g}" for name, value in prediction.named.items())]
-    )
+        return in_tabs(prediction.path, prediction.best, f"{prediction.probability:.4f}")
+    return in_tabs(prediction.path, *(f"{name} {value:.4g}" for name, value in prediction.named.items()))
+
+
+def in_tabs(*fields: object) -> str:
+    """Return a line of fields between tabs. Tabs and line ends that are part of one are written as escapes.
+
+    >>> print(in_tabs("two\\nlines.png", "bird"))
+    two\\nlines.png	bird
+    """
+    return "\t".join(_CONTROL.sub(lambda found: repr(found.group())[1:-1], str(field)) for field in fields)
 
 
 def as_json_line(prediction: Prediction) -> str:
@@ -79,8 +90,8 @@ def csv_header(signature: Signature) -> str:
 def csv_line(values: Iterable[object]) -> str:
     """Return a row of a table."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    csv.writer(text, lineterminator=_LINE_END).writerow(values)
+    return text.getvalue().removesuffix(_LINE_END)
 
 
 FORMATS: dict[str, Callable[[Prediction], str]] = {"text": as_line, "csv": as_csv_line, "json": as_json_line}

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from handlers import load_checkpoint, load_newest
-from handlers.checkpoint_files import checkpoint_path
+from handlers.checkpoint_files import DamagedCheckpoint, checkpoint_path
+from handlers.errors import UnusableRun
 from handlers.files import require_regular
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.devices import resolve_device
@@ -77,7 +78,14 @@ def load_trained(path: str | Path, *, device: str = "auto", precision: str | Non
     if path.suffix == PROGRAM_SUFFIX:
         return _tried(_load_program(path, on, precision))
     checkpoint = path if not path.is_dir() else best_checkpoint(path)
-    content = load_checkpoint(checkpoint)
+    try:
+        content = load_checkpoint(checkpoint)
+    except DamagedCheckpoint as error:
+        if not _is_exported_elsewhere(checkpoint):
+            raise
+        raise BadInput(
+            f"{checkpoint}: ONNX or weights alone are for other programs; give the checkpoint, or a .pt2"
+        ) from error
     try:
         config = _part(content, "config")
         options = _part(config, "options")
@@ -133,11 +141,25 @@ def best_checkpoint(directory: Path) -> Path:
     """Return the best checkpoint in a run's directory or, where there is no best one, the newest."""
     below = directory / "checkpoints"
     folder = below if below.is_dir() else directory
+    if not any(folder.glob("*.pt")):
+        raise UnusableRun(
+            f"{directory}: a folder without checkpoints; give a run's directory or a checkpoint"
+        )
     newest = load_newest(folder)
     best = newest.get("best")
     if best is not None and not (isinstance(best, list | tuple) and len(best) == 2 and type(best[1]) is int):
         raise BadInput(f"{folder}: the newest checkpoint is damaged: its best one is {best!r}")
     return checkpoint_path(folder, newest["engine"]["iteration"] if best is None else best[1])
+
+
+def _is_exported_elsewhere(path: Path) -> bool:
+    if path.suffix == ".onnx":
+        return True
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever a foreign file makes the unpickler stumble over
+        return False
+    return isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
 
 
 def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -31,6 +31,7 @@ from ignite_pipeline.predict.options import add_device_options
 from ignite_pipeline.predict.sheet import COLUMNS, MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
 from ignite_pipeline.predict.translated_rows import FORMATS, Translated, csv_header
+from ignite_pipeline.standard_streams import print_answer
 from ignite_pipeline.translation_metrics import measure_of_one
 
 PROG = "python -m ignite_pipeline.predict.translate"
@@ -107,7 +108,7 @@ def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argpa
     """Translate each image on its own, as in validation; return how many could not be read."""
     side, resized, unreadable = model.signature.preprocessing.image_size, 0, 0
     if options.format == "csv":
-        print(csv_header(measured=options.pairs))
+        print_answer(csv_header(measured=options.pairs))
     measure = measure_of_one() if options.pairs and options.format != "text" else None
     sheet: list[Tensor] = []
     bar = progress(total=len(targets), description="translating")
@@ -129,7 +130,8 @@ def translate_all(model: TrainedModel, targets: dict[Path, Path], options: argpa
             fake = to_pixels(y_pred)
             write_png(fake, output)
             bar.clear()
-            print(FORMATS[options.format](Translated(path, output, images[0].size, side, distances)))
+            row = Translated(path, output, images[0].size, side, distances)
+            print_answer(FORMATS[options.format](row))
             bar.update()
             if len(sheet) < MOST:
                 sheet += [source, fake]

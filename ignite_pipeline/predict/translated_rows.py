@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ignite_pipeline.predict.rows import csv_line
+from ignite_pipeline.predict.rows import csv_line, in_tabs
 
 COLUMNS = ("file", "output", "width", "height", "image_size")
 DISTANCES = ("l1", "psnr", "ssim")
@@ -33,7 +33,7 @@ class Translated:
 
 def as_line(translated: Translated) -> str:
     """Return both files, with a tab between."""
-    return f"{translated.path}\t{translated.output}"
+    return in_tabs(translated.path, translated.output)
 
 
 def as_json_line(translated: Translated) -> str:

@@ -15,9 +15,10 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +31,7 @@ from ignite_pipeline.command_line import Parser, exit_on_bad_input, make_folder,
 from ignite_pipeline.data.position_keyed import size_of
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
+from ignite_pipeline.output_files import write_output
 from ignite_pipeline.profiling.answers import Subject, answer, wants_search
 from ignite_pipeline.profiling.loop_profile import profile_loop
 from ignite_pipeline.profiling.recipe import Parts, Recipe, options_given, parts_of_recipe
@@ -42,6 +44,7 @@ from ignite_pipeline.profiling.recorded_run import (
 )
 from ignite_pipeline.profiling.report import plot, plot_tried, report, report_of_run
 from ignite_pipeline.profiling.tuning import Setting
+from ignite_pipeline.standard_streams import print_answer
 
 PROG = "python -m ignite_pipeline.profiling"
 
@@ -167,6 +170,12 @@ def folder_for_output(options: argparse.Namespace) -> Path:
     return output
 
 
+def write(path: Path, how: Callable[[Path], object]) -> None:
+    """Write a file of what was found; exit if that cannot be done."""
+    with exit_on_bad_input(PROG):
+        write_output(path, how, option="--output")
+
+
 def answered(subject: Subject, output: Path) -> tuple[dict[str, Any], list[str]]:
     """Return what was tried about all that takes a run's time, but for the search, and that in words."""
     with tqdm(bar_format="{desc} {elapsed}", file=sys.stderr, leave=False) as bar:
@@ -174,7 +183,7 @@ def answered(subject: Subject, output: Path) -> tuple[dict[str, Any], list[str]]
         found = [finding for finding in subject.run.findings if not wants_search([finding])]
         answers = [answer(finding, subject) for finding in found]
     if any(one.speedups for given in answers for one in given.tried):
-        plot_tried(answers, output / "profile.png")
+        write(output / "profile.png", partial(plot_tried, answers))
     profile = {
         "run": str(subject.run.directory),
         "findings": [vars(finding) for finding in subject.run.findings],
@@ -215,10 +224,12 @@ def main(argv: Sequence[str] | None = None, tasks: Mapping[str, Recipe] = Mappin
             with bar:
                 found, best = profile_loop(parts, now, seconds=options.seconds, bar=bar)
             profile.update(found)
-            plot(profile, output / "profile.png")
+            write(output / "profile.png", partial(plot, profile))
             lines += report(profile, now, best)
-        (output / "profile.json").write_text(json.dumps(profile, indent=2) + "\n")
-        print("\n".join(lines))
+        text = json.dumps(profile, indent=2) + "\n"
+        write(output / "profile.json", lambda path: path.write_text(text))
+        with exit_on_bad_input(PROG):
+            print_answer("\n".join(lines))
 
 
 if __name__ == "__main__":

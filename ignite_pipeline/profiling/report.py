@@ -107,7 +107,7 @@ def plot_tried(answers: Sequence[Answer], path: Path) -> None:
     axis.tick_params(labelsize=8)
     axis.set_xlabel("times as fast")
     axis.legend(fontsize=8)
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def plot(profile: dict[str, Any], path: Path) -> None:
@@ -130,4 +130,4 @@ def plot(profile: dict[str, Any], path: Path) -> None:
     axis.tick_params(labelsize=8)
     axis.set_xlabel("ms a batch")
     axis.legend(fontsize=8)
-    figure.savefig(path)
+    figure.savefig(path, format="png")

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from ignite_pipeline.command_line import say
 from ignite_pipeline.standard_streams import GuardedStream
 from tests.support.runs import SCRIPTS, outcome, train
 
@@ -121,6 +123,14 @@ def test_threads_print_at_the_same_time():
             time.sleep(0.001)
     os.close(reader)
     assert failures == []
+
+
+def test_what_is_said_and_the_end_of_its_line_are_written_at_once(monkeypatch):
+    written = []
+    stream = SimpleNamespace(write=written.append, flush=lambda: None)
+    monkeypatch.setattr(sys, "stderr", stream)
+    say("a line")
+    assert [text for text in written if text] == ["a line\n"]
 
 
 def test_a_signal_may_print_while_something_is_printed():

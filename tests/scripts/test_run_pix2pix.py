@@ -216,7 +216,7 @@ def test_single_images_of_the_networks_size_are_not_resized(checkpoint, tmp_path
     [
         (["{tmp}/nowhere.pt", "{val}"], "{tmp}/nowhere.pt: cannot be read (No such file"),
         (["{tmp}/text.pt", "{val}"], "{tmp}/text.pt: not a checkpoint, or cut off"),
-        (["{tmp}/other.pt", "{val}"], "{tmp}/other.pt: not a checkpoint, or cut off"),
+        (["{tmp}/other.pt", "{val}"], "{tmp}/other.pt: ONNX or weights alone are for other"),
         (["{checkpoint}", "{tmp}/nowhere"], "{tmp}/nowhere: no such file"),
         (["{checkpoint}", "{tmp}/empty"], "{tmp}/empty: holds no image"),
         (["{checkpoint}", "{tmp}/text.pt"], "{tmp}/text.pt: not a readable image"),

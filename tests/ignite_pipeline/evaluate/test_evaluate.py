@@ -109,6 +109,29 @@ def test_targets_of_a_table_are_among_the_model_s(kind, table, targets, tmp_path
         assert find_labelled(tmp_path, signature, targets=tmp_path / "table.csv").targets.tolist() == targets
 
 
+def test_what_no_image_shows_has_no_recall_and_is_named(undisturbed, image_tree, tmp_path, capsys):
+    data = shutil.copytree(image_tree / "val", tmp_path / "data")
+    shutil.rmtree(data / "bird")
+    found = measure(undisturbed, data, "--output", tmp_path / "out")
+    assert found["values"]["recall/bird"] is None
+    assert found["values"]["recall/airplane"] == found["values"]["accuracy"]
+    assert "no image shows bird" in capsys.readouterr().out
+
+
+def test_what_is_not_defined_is_none():
+    y_pred, y = torch.tensor([[0.5, 0.3, 0.2], [0.6, 0.2, 0.2]]), torch.tensor([0, 1])
+    values = of_classes(y_pred.log(), y, ["a", "b", "c"], ["", ""]).values
+    assert [values[f"precision/{name}"] for name in "abc"] == [0.5, None, None]
+    assert [values[f"recall/{name}"] for name in "abc"] == [1, 0, None]
+    values = of_labels(torch.tensor([[0.9, 0.1]]), torch.tensor([[0.0, 0.0]]), ["a", "b"]).values
+    assert [values[f"{kind}/{name}"] for kind in ("precision", "recall") for name in "ab"] == [
+        0,
+        None,
+        None,
+        None,
+    ]
+
+
 def test_unreadable_images_are_counted(undisturbed, image_tree, tmp_path, capsys):
     data = shutil.copytree(image_tree / "val", tmp_path / "data")
     min((data / "bird").iterdir()).write_bytes(b"no image")

@@ -18,7 +18,6 @@ from ignite_pipeline.data.preprocessing import Preprocessing
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.predict import __main__ as predict
 from ignite_pipeline.predict.export import export_model
-from ignite_pipeline.predict.named_images import find_images
 from ignite_pipeline.predict.sheet import write_sheet
 from ignite_pipeline.predict.trained_models import best_checkpoint, load_trained
 from ignite_pipeline.signature import Signature
@@ -83,16 +82,6 @@ def test_classes_probabilities_and_files_come_in_three_formats(undisturbed, imag
         assert float(probability) == pytest.approx(one["probability"], abs=5e-5)
         assert {name: float(row[name]) for name in ("airplane", "bird")} == one["probabilities"]
         assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-6)
-
-
-def test_files_folders_and_patterns_are_found_in_order_and_once(image_tree, tmp_path):
-    birds, all_of_val = image_tree / "val" / "bird", image_tree / "val"
-    assert find_images([str(birds)]) == sorted(birds.glob("*.png"))
-    assert find_images([f"{all_of_val}/**/00[0-3].png"]) == sorted(all_of_val.glob("*/00[0-3].png"))
-    first, second, *_ = sorted(birds.iterdir())
-    assert find_images([str(second), str(birds)])[:2] == [second, first]
-    (tmp_path / "odd [1].png").touch()
-    assert find_images([str(tmp_path / "odd [1].png")]) == [tmp_path / "odd [1].png"]
 
 
 def test_batches_of_another_size_say_the_same(undisturbed, image_tree, capfd):
@@ -292,10 +281,27 @@ def test_an_output_that_cannot_be_written_is_named_before_anything_is_computed(
     assert "a.png cannot be written: No such file" in error
 
 
-@pytest.mark.parametrize("name", ["nowhere.pt", "nowhere.pt2", "text.pt2", "other.pt2"])
-def test_what_is_no_model_is_one_line(name, image_tree, tmp_path, capfd):
-    (tmp_path / "text.pt2").write_text("text")
-    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt2")
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("nowhere.pt", "cannot be read"),
+        ("nowhere.pt2", "cannot be read"),
+        ("text.pt2", "cannot be read"),
+        ("other.pt2", "not a program that was exported here"),
+        ("fifo.pt2", "cannot be read (not a regular file)"),
+        ("text.pt", "not a checkpoint, or cut off"),
+        ("weights.pt", "ONNX or weights alone are for other programs; give the checkpoint, or"),
+        ("model.onnx", "ONNX or weights alone are for other programs; give the checkpoint"),
+        ("folder.pt", "a folder without checkpoints; give a run's directory or a checkpoint"),
+    ],
+)
+def test_what_is_no_model_is_one_line(name, line, image_tree, tmp_path, capfd):
+    for text in ("text.pt2", "text.pt", "model.onnx"):
+        (tmp_path / text).write_text("text")
+    for weights in ("other.pt2", "weights.pt"):
+        torch.save({"weights": torch.zeros(2)}, tmp_path / weights)
+    os.mkfifo(tmp_path / "fifo.pt2")
+    (tmp_path / "folder.pt").mkdir()
     _, error = predicted(capfd, tmp_path / name, image_tree / "val", status=2)
-    assert str(tmp_path / name) in error
+    assert f"{tmp_path / name}: {line}" in error
     assert error.count("\n") == 1
