@@ -69,7 +69,9 @@ VARIANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "no label smoothing": recipe(label_smoothing=0.0),
     "no weight decay": recipe(weight_decay=0.0),
     "a constant learning rate": recipe(warmup=None),
-    "batches of 128, twice the learning rate": recipe(batch_size=128, lr=2 * RECIPE.lr),
+    "all by SGD": recipe(muon_share=None),
+    "all by SGD, batches of 64, a longer rise": recipe(muon_share=None, batch_size=64, warmup=0.25),
+    "batches of 64": recipe(batch_size=64),
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BENCHMARKS = {
+    "A training, end to end": "end_to_end.py",
     "Overhead an iteration": "overhead.py",
     "What is said of a slow loop": "diagnosis.py",
     "Feeding images": "feeding.py",

@@ -3,6 +3,7 @@
 from handlers.checkpoint_files import load_best, load_checkpoint, load_newest
 from handlers.checkpointing import Checkpoints
 from handlers.evaluation import EvaluateEachEpoch
+from handlers.every_seconds import EverySeconds
 from handlers.mistakes import Mistakes
 from handlers.model_digest import model_sha256
 from handlers.non_finite import StopOnNonFinite
@@ -20,6 +21,7 @@ from handlers.weight_average import WeightAverage
 __all__ = [
     "Checkpoints",
     "EvaluateEachEpoch",
+    "EverySeconds",
     "FetchComputeTimer",
     "Interrupted",
     "LearningRate",

@@ -33,8 +33,8 @@ class HandlerTimes:
 
     Whoever counts a part of a handler as something else, an evaluation, say, adds it to ``elsewhere_s[0]``.
     Where events are fired inside the step or the fetch, ``from_inside()`` is entered around their handlers.
-    Those of ``own`` are left out, and methods that their class lists as ``untimed``: reading the clock would
-    take as long as they do. The handlers in ``last`` stay the last of their events.
+    Those of ``own`` are left out, and methods that their class lists as ``untimed_handlers``: reading the
+    clock would take as long as they do. The handlers in ``last`` stay the last of their events.
 
     What is attached with ``every=N`` or `EverySeconds` to an event of each iteration is not called before it
     is due: it costs next to nothing, while Ignite alone asks the filter each time.
@@ -83,7 +83,9 @@ class HandlerTimes:
         """Return where the seconds of a handler are added up; ``untimed_s`` if they are left out."""
         name, place, owner = described(handler)
         method = name.rpartition(".")[2]
-        if (self.own is not None and owner is self.own) or method in getattr(owner, "untimed", ()):
+        if (self.own is not None and owner is self.own) or method in getattr(
+            type(owner), "untimed_handlers", ()
+        ):
             return self.untimed_s
         return self._sums_s.setdefault((event.name, name, place), [0.0])
 

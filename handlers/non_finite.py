@@ -38,8 +38,6 @@ class StopOnNonFinite:
     FloatingPointError: loss is nan at iteration 2; a lower learning rate or clipping may help
     """
 
-    untimed = ("note_lr",)
-
     def __init__(
         self,
         names: Sequence[str] | None = None,
@@ -58,7 +56,6 @@ class StopOnNonFinite:
         self.samples_of, self.optimizer = samples_of, optimizer
         self._lines = None if path is None else LineFile(path, as_record=positioned_record)
         self._outputs: StepOutputs | None = None
-        self._lrs: list[float] = []  # of the steps that are not read yet, and of the next
         self._unchecked: list[tuple[int, float | None, dict[str, float]]] = []
         self._last = self._in_a_row = 0
 
@@ -66,32 +63,22 @@ class StopOnNonFinite:
         """Register on the engine's events and return self."""
         self._outputs = outputs_of(engine, self)
         engine.add_event_handler(Events.STARTED, self.start)
-        if self.optimizer is not None:
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self.note_lr)
+        self._outputs.optimizer = self.optimizer or self._outputs.optimizer
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every_iters), self.check)
         engine.add_event_handler(Events.EPOCH_COMPLETED | Events.TERMINATE, self.check)
         return self
 
     def start(self, engine: Engine) -> None:
-        """Note the rate of the first step; drop lines that are about to come again."""
-        self._lrs.clear()
-        if self.optimizer is not None:
-            self.note_lr()
+        """Drop lines that are about to come again."""
         if self._lines is not None:
             self._lines.keep_until(engine.state.iteration)
 
-    def note_lr(self) -> None:
-        """Note the learning rate of the step to come."""
-        self._lrs.append(self.optimizer.param_groups[0]["lr"])  # type: ignore[union-attr]  # attached with one
-
     def read(self, numbers: Numbers) -> None:
         """Keep the losses of some steps that are not finite."""
-        count = numbers.count
-        lrs, self._lrs = [*[None] * (count - len(self._lrs)), *self._lrs[:count]], self._lrs[count:]
         columns = [values for name, values in numbers.columns().items() if self._is_loss(name)]
         if all(all(map(math.isfinite, values)) for values in columns):
             return
-        for place, (lr, row) in enumerate(zip(lrs, numbers.rows(), strict=True)):
+        for place, (lr, row) in enumerate(zip(numbers.lrs, numbers.rows(), strict=True)):
             losses = {name: value for name, value in row.items() if self._is_loss(name)}
             if not all(map(math.isfinite, losses.values())):
                 self._unchecked.append((numbers.first_iteration + place, lr, losses))

@@ -7,22 +7,26 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
+from torch.optim import Optimizer
 
 from handlers.attached import attached_objects
 
 
 class Numbers:
-    """The single numbers in the outputs of ``count`` steps, from ``first_iteration`` on, in one transfer.
+    """The single numbers in the outputs of steps, from ``first_iteration`` on, brought over in one transfer.
 
-    An output is a mapping, or a number alone, which is called ``loss``; whatever else it has is left out.
+    ``lrs`` are the learning rates of these steps, where somebody noted them. An output is a mapping, or a
+    number alone, which is called ``loss``; whatever else it has is left out.
 
     >>> numbers = Numbers([{"loss": torch.tensor(0.5), "y_pred": torch.zeros(2)}, 0.25, None])
     >>> numbers.rows(), numbers.columns()
     ([{'loss': 0.5}, {'loss': 0.25}, {}], {'loss': [0.5, 0.25]})
     """
 
-    def __init__(self, outputs: Sequence[Any], *, first_iteration: int = 1) -> None:
-        self.count, self.first_iteration = len(outputs), first_iteration
+    def __init__(
+        self, outputs: Sequence[Any], *, first_iteration: int = 1, lrs: Sequence[float | None] = ()
+    ) -> None:
+        self.first_iteration, self.lrs = first_iteration, lrs
         self._columns = _columns_of_alike(outputs)
         self._rows = _rows_of(outputs) if self._columns is None else None
 
@@ -60,11 +64,15 @@ class StepOutputs:
     All readers of an engine share one (see `outputs_of`): there is one transfer for all of them.
     """
 
-    untimed = ("collect",)
+    untimed_handlers = ("collect",)
 
     def __init__(self) -> None:
         self.readers: list[Reader] = []
+        self.optimizer: Optimizer | None = None
+        """The one whose learning rate is noted at each step, if there is one."""
         self._kept: list[Any] = []
+        self._lrs: list[float | None] = []
+        self._lr: float | None = None  # of the step to come
         self._since: int | None = None  # the iteration after which they begin
 
     def attach(self, engine: Engine) -> "StepOutputs":
@@ -78,22 +86,31 @@ class StepOutputs:
         iteration = engine.state.iteration
         if self._since is not None and self._since + len(self._kept) != iteration:
             self._kept.clear()
+            self._lrs.clear()
             for reader in self.readers:
                 reader.forget()
             self._since = None
+        self._note_lr()
 
     def collect(self, engine: Engine) -> None:
         """Keep this iteration's output."""
         if self._since is None:
             self._since = engine.state.iteration - 1
         self._kept.append(engine.state.output)
+        if self.optimizer is not None:
+            self._lrs.append(self._lr)
+            self._note_lr()
+
+    def _note_lr(self) -> None:
+        if self.optimizer is not None:
+            self._lr = self.optimizer.param_groups[0]["lr"]
 
     def bring(self) -> None:
         """Bring what has been collected to the host, and hand it to all readers."""
-        kept, self._kept = self._kept, []
+        kept, lrs, self._kept, self._lrs = self._kept, self._lrs, [], []
         if not kept or self._since is None:
             return
-        numbers = Numbers(kept, first_iteration=self._since + 1)
+        numbers = Numbers(kept, first_iteration=self._since + 1, lrs=[*[None] * (len(kept) - len(lrs)), *lrs])
         self._since += len(kept)
         for reader in self.readers:
             reader.read(numbers)
@@ -133,10 +150,12 @@ def _columns_of_alike(outputs: Sequence[Any]) -> dict[str, list[float]] | None:
         return None
     names = list(outputs[0])
     try:
+        if any(len(output) != len(names) for output in outputs):
+            return None
         on_device = torch.stack([output[name] for name in names for output in outputs])
     except (KeyError, TypeError, RuntimeError):
         return None
-    if on_device.ndim != 1 or any(len(output) != len(names) for output in outputs):
+    if on_device.ndim != 1:
         return None
     return dict(zip(names, on_device.view(len(names), -1).tolist(), strict=True))
 

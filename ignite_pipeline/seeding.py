@@ -148,7 +148,7 @@ class ReseedEachIteration:
     True
     """
 
-    untimed = ("reseed",)
+    untimed_handlers = ("reseed",)
 
     def __init__(
         self, seed: int, *, replica: int = 0, device: torch.device | str = "cpu", everything: bool = False

@@ -22,6 +22,7 @@ from ignite_pipeline.data.cifar2 import SIDE, cifar2
 from ignite_pipeline.data.images import ImageSplits
 from ignite_pipeline.data.preprocessing import Preprocessing
 from ignite_pipeline.models.classifiers import CLASSIFIERS, fit_whitening
+from ignite_pipeline.muon import Muon, muon_groups
 from ignite_pipeline.run import Best, Parser, Run, launch, number
 from ignite_pipeline.schedules import rise_and_fall
 from ignite_pipeline.signature import Signature
@@ -38,6 +39,8 @@ class Recipe:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     momentum: float = 0.0
+    # The learning rate of convolutions, which Muon trains, as a share of lr; None trains all by SGD.
+    muon_share: float | None = None
     # The share of the run in which the learning rate rises, to fall to 0 after it; None keeps it constant.
     warmup: float | None = None
     # Crop and flip in training, average over mirror images in validation.
@@ -48,13 +51,14 @@ VALIDATION_BATCH = 500
 BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
 RECIPES = {
     "resnet": Recipe(
-        epochs=20,
-        batch_size=64,
+        epochs=12,
+        batch_size=128,
         lr=0.3,
         weight_decay=4e-4,
         label_smoothing=0.05,
         momentum=0.9,
-        warmup=0.25,
+        muon_share=0.25,
+        warmup=0.1,
         augment=True,
     ),
     "conv": BOOK,
@@ -117,15 +121,14 @@ def defaults(name: str) -> str:
 def build_optimizer(
     model: nn.Module, options: argparse.Namespace, recipe: Recipe, iterations: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Return SGD and a schedule over ``iterations``."""
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=options.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        weight_decay=options.weight_decay,
-        fused=True,
-    )
+    """Return SGD, or Muon, and a schedule over ``iterations``."""
+    common = {"lr": options.lr, "momentum": recipe.momentum, "weight_decay": options.weight_decay}
+    optimizer: torch.optim.Optimizer
+    if recipe.muon_share is None:
+        nesterov = recipe.momentum > 0
+        optimizer = torch.optim.SGD(model.parameters(), nesterov=nesterov, fused=True, **common)
+    else:
+        optimizer = Muon(muon_groups(model, lr=recipe.muon_share * options.lr), **common)
     if recipe.warmup is None:
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda iteration: 1.0)
     return optimizer, rise_and_fall(optimizer, iterations, warmup=recipe.warmup)

@@ -136,6 +136,7 @@ def test_the_exported_names_of_handlers():
     assert handlers.__all__ == [
         "Checkpoints",
         "EvaluateEachEpoch",
+        "EverySeconds",
         "FetchComputeTimer",
         "Interrupted",
         "LearningRate",

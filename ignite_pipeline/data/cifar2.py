@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from torchvision.datasets import CIFAR10
 
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
 from ignite_pipeline.data.images import (
@@ -26,7 +26,11 @@ from ignite_pipeline.data.images import (
     stack_images,
     subfolders,
 )
+from ignite_pipeline.data.known_files import CIFAR10_FOLDER
 from ignite_pipeline.errors import BadInput
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 try:
     import fcntl
@@ -80,13 +84,13 @@ def cifar2(
         return _folder(path, classes, skip_bad)
     if dataset != "auto":
         raise BadInput(f"dataset must be auto, cifar10, folder or generated, got {dataset!r}")
-    if os.path.isdir(path / CIFAR10.base_folder):
+    if os.path.isdir(path / CIFAR10_FOLDER):
         return _cifar10(path, classes, download=root is None)
     if os.path.isdir(path / "train"):
         return _folder(path, classes, skip_bad)
     if root is not None:
         raise BadInput(
-            f"{path}: holds neither {CIFAR10.base_folder}/ (CIFAR-10) nor train/<class>/ (a folder tree)"
+            f"{path}: holds neither {CIFAR10_FOLDER}/ (CIFAR-10) nor train/<class>/ (a folder tree)"
         )
     try:
         return _cifar10(path, classes, download=True)
@@ -95,14 +99,16 @@ def cifar2(
 
 
 def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSplits:
-    for path in (root / CIFAR10.base_folder).glob("*"):
+    from torchvision.datasets import CIFAR10  # which takes a second
+
+    for path in (root / CIFAR10_FOLDER).glob("*"):
         if os.path.exists(path) and not os.path.isfile(path):  # to open it might wait for ever
             raise BadInput(f"{path}: not a regular file; remove it")
     try:
         splits = [CIFAR10(root, train=train) for train in (True, False)]
     except RuntimeError as error:  # torchvision has compared digests
         if not download:
-            raise BadInput(f"{root / CIFAR10.base_folder}: CIFAR-10 is missing or damaged there") from error
+            raise BadInput(f"{root / CIFAR10_FOLDER}: CIFAR-10 is missing or damaged there") from error
         _require_network(CIFAR10.url)
         with _one_process_at_a_time(root):
             splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
@@ -133,7 +139,7 @@ def _require_network(url: str) -> None:
         ) from error
 
 
-def _select(split: CIFAR10, classes: tuple[str, ...]) -> ImageTensors:
+def _select(split: "CIFAR10", classes: tuple[str, ...]) -> ImageTensors:
     numbers = torch.tensor(split.targets)
     wanted = torch.tensor([split.class_to_idx[name] for name in classes])
     chosen = torch.isin(numbers, wanted)

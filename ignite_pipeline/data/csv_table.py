@@ -5,8 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
+from ignite_pipeline.data.known_files import IMAGE_SUFFIXES
 from ignite_pipeline.errors import BadInput
 
 _FILE_COLUMNS = ("file", "filename", "file_name", "path", "image")
@@ -89,7 +88,7 @@ def _require_header(path: Path, names: list[str]) -> None:
         raise BadInput(f"{path}: column {names.index('') + 1} has no name; {to_do}")
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadInput(f"{path}: two columns are called {twice[0]}")
-    if image := [name for name in names if name.lower().endswith(IMG_EXTENSIONS)]:
+    if image := [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]:
         raise BadInput(f"{path}: its first line must name the columns, such as file,kind; it has {image[0]}")
 
 
@@ -103,8 +102,8 @@ def _require_files(table: Table, root: str | Path) -> None:
             raise table.wrong(place, f"{name} must be a name below {root}")
         if not os.path.isfile(os.path.join(root, name)):
             raise table.wrong(place, f"no file {os.path.join(root, name)[:300]}")
-        if not name.lower().endswith(IMG_EXTENSIONS):
-            raise table.wrong(place, f"{name} is no image ({', '.join(IMG_EXTENSIONS)})")
+        if not name.lower().endswith(IMAGE_SUFFIXES):
+            raise table.wrong(place, f"{name} is no image ({', '.join(IMAGE_SUFFIXES)})")
         if seen.setdefault(normal, place) != place:
             first = table.lines[seen[normal]]
             raise table.wrong(

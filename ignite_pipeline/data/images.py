@@ -17,10 +17,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from tqdm import tqdm
 
 from ignite_pipeline.command_line import say
+from ignite_pipeline.data.known_files import IMAGE_SUFFIXES
 from ignite_pipeline.errors import BadInput
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
@@ -152,13 +152,13 @@ def image_files(folder: Path) -> list[Path]:
     """
     files = []
     for path in sorted(entries(folder)):
-        if path.suffix.lower() in IMG_EXTENSIONS:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
             if os.path.exists(path) and not os.path.isfile(path):
                 say(f"{path}: not a regular file, left out")
             else:
                 files.append(path)
     if not files:
-        raise BadInput(f"{folder}: holds no image ({', '.join(IMG_EXTENSIONS)})")
+        raise BadInput(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return files
 
 

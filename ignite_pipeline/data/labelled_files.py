@@ -12,10 +12,10 @@ from typing import overload
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ignite_pipeline.command_line import say
 from ignite_pipeline.data.images import subfolders
+from ignite_pipeline.data.known_files import IMAGE_SUFFIXES
 from ignite_pipeline.errors import BadInput
 
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
@@ -162,7 +162,7 @@ def class_folders(root: Path, classes: Sequence[str] | None = None) -> LabelledF
         of_class = sorted(_images_below(root, name))
         if not of_class:
             raise BadInput(
-                f"{root / name}: holds no image ({', '.join(IMG_EXTENSIONS)}); add some, or remove it"
+                f"{root / name}: holds no image ({', '.join(IMAGE_SUFFIXES)}); add some, or remove it"
             )
         names += of_class
         targets += [target] * len(of_class)
@@ -186,7 +186,7 @@ def _images_below(root: Path, folder: str) -> Iterator[str]:
                 name = f"{folder}/{entry.name}"
                 if entry.is_dir():
                     yield from _images_below(root, name)
-                elif entry.name.lower().endswith(IMG_EXTENSIONS):
+                elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                     if not entry.is_file() and os.path.exists(entry.path):  # to open a FIFO may take for ever
                         say(f"{entry.path}: not a regular file, left out")
                     else:

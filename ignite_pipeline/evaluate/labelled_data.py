@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
-from torchvision.datasets import CIFAR10
 
 from ignite_pipeline.command_line import say
 from ignite_pipeline.data.cifar2 import cifar2
 from ignite_pipeline.data.images import ImageTensors, subfolders
+from ignite_pipeline.data.known_files import CIFAR10_FOLDER
 from ignite_pipeline.data.labelled_files import VALIDATION_NAMES, LabelledFiles, class_folders
 from ignite_pipeline.data.stored_images import StoredImages
 from ignite_pipeline.data.targets_csv import read_targets
@@ -44,7 +44,7 @@ def find_labelled(root: Path, signature: Signature, *, targets: str | None = Non
         return _of_files(val_files or files, signature)
     if signature.kind != "classes":
         raise BadInput(f"--targets CSV must say which {signature.kind} each image has")
-    if (root / CIFAR10.base_folder).is_dir():
+    if (root / CIFAR10_FOLDER).is_dir():
         images = cifar2(root, classes=signature.outputs, dataset="cifar10").val
         return LabelledData([f"test image {number}" for number in range(len(images))], images, images.targets)
     there = subfolders(root)

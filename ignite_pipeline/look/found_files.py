@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from ignite_pipeline.data.images import subfolders
+from ignite_pipeline.data.known_files import IMAGE_SUFFIXES
 from ignite_pipeline.data.labelled_files import (
     VALIDATION_NAMES,
     LabelledFiles,
@@ -83,7 +82,7 @@ def find_files(root: str | Path, *, targets: str | Path | None = None, kind: str
     if not found:
         passed_over = [reason for reason in skipped if reason.startswith("folders")]
         but = f", but {'; '.join(passed_over)}" if passed_over else ""
-        raise BadInput(f"{root}: holds no image ({', '.join(IMG_EXTENSIONS)}){but}")
+        raise BadInput(f"{root}: holds no image ({', '.join(IMAGE_SUFFIXES)}){but}")
     if "train" in there:
         for other in sorted(there - set(_SPLIT_NAMES)):
             count = sum(1 for _ in _images_below(root / other, "", Counter()))
@@ -157,7 +156,7 @@ def _images_below(
             skipped["hidden"] += 1
         elif entry.is_dir():
             yield from _images_below(folder / entry.name, f"{name}/", skipped, (*above, here))
-        elif suffix in IMG_EXTENSIONS:
+        elif suffix in IMAGE_SUFFIXES:
             yield name
         else:
             skipped[suffix or "no suffix"] += 1

@@ -5,9 +5,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from ignite_pipeline.data.images import entries
+from ignite_pipeline.data.known_files import IMAGE_SUFFIXES
 from ignite_pipeline.errors import BadInput
 
 
@@ -26,7 +25,7 @@ def find_images(names: Sequence[str]) -> list[Path]:
         ]
         if not paths:
             what = "holds no image" if named else "no such file, and no pattern of files"
-            raise BadInput(f"{name}: {what} ({', '.join(IMG_EXTENSIONS)})")
+            raise BadInput(f"{name}: {what} ({', '.join(IMAGE_SUFFIXES)})")
         found.update(dict.fromkeys(paths))
     return list(found)
 
@@ -45,5 +44,5 @@ def _below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     for path in entries(folder):
         if os.path.isdir(path):
             yield from _below(path, (*above, here))
-        elif path.suffix.lower() in IMG_EXTENSIONS:
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
             yield path

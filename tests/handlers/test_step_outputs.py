@@ -1,0 +1,70 @@
+"""What steps return is brought to the host once, for all who read it."""
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from handlers import StepMeans, StopOnNonFinite
+from handlers.attached import attached_objects
+from handlers.step_outputs import Numbers, StepOutputs
+
+
+class Reader:
+    def __init__(self):
+        self.seen = []
+
+    def read(self, numbers):
+        rows = enumerate(numbers.rows(), numbers.first_iteration)
+        self.seen += [(iteration, row, lr) for (iteration, row), lr in zip(rows, numbers.lrs, strict=True)]
+
+    def forget(self):
+        self.seen.clear()
+
+
+def test_all_who_read_share_one():
+    trainer = Engine(lambda engine, batch: {"loss": torch.tensor(1.0)})
+    StepMeans().attach(trainer)
+    StopOnNonFinite().attach(trainer)
+    assert len([thing for thing in attached_objects(trainer) if isinstance(thing, StepOutputs)]) == 1
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [{"loss": torch.tensor(0.5), "n": torch.tensor(3)}] * 2,
+        [{"loss": torch.tensor(0.5), "n": torch.tensor([3])}] * 2,
+        [{"loss": 0.5, "n": 3}, {"n": 3, "loss": torch.tensor(0.5)}],
+        [{"loss": torch.tensor(0.5), "n": torch.tensor(3.0), "image": torch.zeros(2, 2)}] * 2,
+    ],
+)
+def test_numbers_are_the_same_however_they_come(outputs):
+    numbers = Numbers(outputs)
+    assert numbers.rows() == [{"loss": 0.5, "n": 3}] * 2
+    assert numbers.columns() == {"loss": [0.5, 0.5], "n": [3, 3]}
+
+
+def test_each_row_has_its_iteration_and_the_rate_that_its_step_had():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+
+    def step(engine, batch):
+        optimizer.param_groups[0]["lr"] /= 2  # as a schedule does after its step
+        return {"loss": torch.tensor(float(batch))}
+
+    trainer, reader = Engine(step), Reader()
+    outputs = StepOutputs().attach(trainer)
+    outputs.readers.append(reader)
+    outputs.optimizer = optimizer
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), outputs.bring)
+    trainer.run([1, 2, 3])
+    outputs.bring()
+    assert reader.seen == [(1, {"loss": 1.0}, 1.0), (2, {"loss": 2.0}, 0.5), (3, {"loss": 3.0}, 0.25)]
+
+
+def test_a_run_that_begins_anew_is_not_mixed_with_the_last():
+    trainer, reader = Engine(lambda engine, batch: {"loss": torch.tensor(float(batch))}), Reader()
+    outputs = StepOutputs().attach(trainer)
+    outputs.readers.append(reader)
+    trainer.run([1, 2, 3], max_epochs=1)
+    trainer.run([4], max_epochs=1)
+    outputs.bring()
+    assert [(iteration, row["loss"]) for iteration, row, _ in reader.seen] == [(1, 4.0)]
