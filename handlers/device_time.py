@@ -2,7 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
+
+import torch
 
 
 class DeviceTimeline:
@@ -45,3 +48,20 @@ class DeviceTimeline:
                 self._free.append(self._last_end)
             self._free.append(start)
             self._last_end = end
+
+    def parts(self) -> Iterator[tuple[tuple[float, ...], tuple[float, ...]]]:
+        """Yield, for each step that the device has done, what the parts of the loop took on it, and the host.
+
+        The note of `end_step` is the latter, of fetch, transfer, compute, handlers and others, and what was
+        outside of the loop. Idle time is shared by fetch and handlers as they shared the host's.
+        """
+        for idle_s, busy_s, host in self.passed():
+            fetch, _, _, handlers, _, outside = host
+            idle_s = min(max(0.0, idle_s - outside), fetch + handlers)
+            waited = idle_s * fetch / ((fetch + handlers) or 1.0)
+            yield (waited, 0.0, busy_s, idle_s - waited, 0.0), host
+
+
+def cuda_events() -> Callable[[], Any] | None:
+    """Return what makes events for `DeviceTimeline`, if this process has used CUDA."""
+    return partial(torch.cuda.Event, enable_timing=True) if torch.cuda.is_initialized() else None

@@ -7,13 +7,12 @@ from functools import wraps
 from operator import itemgetter
 from typing import Any, ParamSpec, TypeVar
 
-import torch
 from ignite.engine import Engine, Events
 
 from handlers.attached import put_first
 from handlers.charged_seconds import LOOP_PARTS, ChargedSeconds
 from handlers.culprits import Culprits
-from handlers.device_time import DeviceTimeline
+from handlers.device_time import DeviceTimeline, cuda_events
 from handlers.findings import Finding
 from handlers.handler_times import HandlerTimes
 from handlers.step_parts import StepParts
@@ -74,19 +73,13 @@ class FetchComputeTimer:
         self._device_less_host: dict[str, float] = dict.fromkeys(LOOP_PARTS, 0)
         self._device: DeviceTimeline | None = None
         self._epoch_start = self.seconds
-        self._inside = "handlers"
-        self._outside: list[str] = []
+        self._inside, self._outside = "handlers", list[str]()
         self._awaits_first_batch = True
-        handlers = HandlerTimes(
-            clock=clock,
-            own=self,
-            last=(self._charge_handlers, self._start_fetch, self._start_step),
-            from_inside=lambda: self.part("handlers"),
-        )
+        last = (self._charge_handlers, self._start_fetch, self._start_step)
+        handlers = HandlerTimes(clock=clock, own=self, last=last, from_inside=lambda: self.part("handlers"))
         self.culprits = Culprits(handlers, StepParts(clock=clock))
         self._handler_times, self._step_parts = self.culprits.handlers, self.culprits.step
-        self.processes: list[dict[str, float]] = []
-        """The seconds of each of several processes, if somebody has gathered them."""
+        self.processes: list[dict[str, float]] = []  # the parts of each of several, if these are gathered
 
     def attach(self, engine: Engine) -> "FetchComputeTimer":
         """Register on the engine's events and return self."""
@@ -164,12 +157,9 @@ class FetchComputeTimer:
         ):
             if not engine.has_event_handler(handler, event):
                 engine.add_event_handler(event, handler)
-        self._awaits_first_batch, self._device = True, None
-        if self.make_event is not None:
-            self._device = DeviceTimeline(self.make_event)
-        elif torch.cuda.is_initialized():
-            self.make_event = lambda: torch.cuda.Event(enable_timing=True)
-            self._device = DeviceTimeline(self.make_event)
+        self._awaits_first_batch = True
+        self.make_event = self.make_event or cuda_events()
+        self._device = None if self.make_event is None else DeviceTimeline(self.make_event)
         if self.names:
             self.culprits.begin(engine, iteration=self.iterations, make_event=self.make_event)
         self._inside = "handlers"
@@ -181,8 +171,8 @@ class FetchComputeTimer:
     def _start_epoch(self, engine: Engine) -> None:
         if self.names:
             self.culprits.memory.start_epoch(engine)
-        resumed_inside = engine.state.epoch_length and engine.state.iteration % engine.state.epoch_length
-        if not resumed_inside:
+        state = engine.state
+        if not (state.epoch_length and state.iteration % state.epoch_length):  # else it is resumed inside
             self._epoch_start = self.seconds
 
     def _start_fetch(self) -> None:
@@ -226,11 +216,7 @@ class FetchComputeTimer:
             self.times.end(_sums_of_loop(self.charged.seconds))
 
     def _read_device(self, device: DeviceTimeline) -> None:
-        for idle_s, busy_s, host in device.passed():
-            fetch, _, _, handlers, _, outside = host
-            idle_s = min(max(0.0, idle_s - outside), fetch + handlers)
-            waited = idle_s * fetch / ((fetch + handlers) or 1.0)
-            times = (waited, 0.0, busy_s, idle_s - waited, 0.0)
+        for times, host in device.parts():
             self.times.add(times)
             for part, on_device, on_host in zip(LOOP_PARTS, times, host, strict=False):
                 self._device_less_host[part] += on_device - on_host
@@ -242,10 +228,8 @@ class FetchComputeTimer:
     @property
     def seconds(self) -> dict[str, float]:
         """The seconds of each part so far."""
-        return {
-            part: seconds + self._device_less_host.get(part, 0)
-            for part, seconds in self.charged.seconds.items()
-        }
+        less = self._device_less_host
+        return {part: seconds + less.get(part, 0) for part, seconds in self.charged.seconds.items()}
 
     def publish(self, engine: Engine) -> None:
         """Publish the seconds of each part in this epoch so far as ``time/<part>_s``."""
@@ -254,8 +238,7 @@ class FetchComputeTimer:
 
     def loop_s(self) -> float:
         """Return the seconds in the training loop: fetch, transfer, compute, handlers and others."""
-        seconds = self.seconds
-        return sum(seconds[part] for part in LOOP_PARTS)
+        return float(sum(_sums_of_loop(self.seconds)))
 
     def iterations_per_s(self) -> float:
         """Return iterations a second of the training loop; 0 before the first."""

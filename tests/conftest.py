@@ -14,7 +14,7 @@ from ignite_pipeline.board import server as visdom_server
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.run import live_board
 from tests.support.clocks import TickingClock
-from tests.support.drawn import write_tree
+from tests.support.drawn import write_pairs, write_tree
 from tests.support.photographs import write_photographs
 from tests.support.runs import SCRIPTS, train
 
@@ -56,6 +56,14 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = {"train/airplane": 33, "train/bird": 44, "test/airplane": 11, "test/bird": 11}
     root = tmp_path_factory.mktemp("photographs") / "photographs"
     return write_photographs(root, counts, Path(pictures) if pictures else None)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """5 side-by-side pairs for training and 3 for validation, of 40 pixels a side; not to be written to."""
+    root = tmp_path_factory.mktemp("pairs")
+    write_pairs(root, {"train": 5, "val": 3}, side=40)
+    return root
 
 
 @pytest.fixture(scope="session")
