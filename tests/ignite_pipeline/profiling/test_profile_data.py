@@ -6,6 +6,7 @@ import profile_data
 import run_cifar2
 from ignite_pipeline.profiling import __main__ as profiler
 from ignite_pipeline.profiling import tuning
+from tests.support.drawn import write_tree
 
 MINE = """
 import time
@@ -84,12 +85,14 @@ def test_a_data_set_alone_gets_the_best_loader(mine, capsys):
     assert "confirmed" not in json.loads((mine / "profile.json").read_text())
 
 
-def test_a_task_of_ours_is_profiled_as_its_script_trains_it(mine, image_tree, capsys):
-    options = ["--seconds", "0.01", "--task", "cifar2", "--data-root", str(image_tree), "--precision", "fp32"]
-    profile_data.main(options)
+def test_a_task_of_ours_is_profiled_as_its_script_trains_it(mine, tmp_path, capsys):
+    root = write_tree(tmp_path / "images", {"train": 64, "val": 1})
+    profile_data.main(
+        ["--seconds", "0.01", "--task", "cifar2", "--data-root", str(root), "--precision", "fp32"]
+    )
     assert "step alone" in capsys.readouterr().out
     profile = json.loads((mine / "profile.json").read_text())
-    assert (profile["batch_size"], profile["samples"]) == (run_cifar2.RECIPES["resnet"].batch_size, 64)
+    assert (profile["batch_size"], profile["samples"]) == (run_cifar2.RECIPES["resnet"].batch_size, 128)
     assert not (mine / "runs").exists()
 
 
