@@ -14,6 +14,8 @@ from ignite.engine import Engine, Events, State
 P = ParamSpec("P")
 T = TypeVar("T")
 
+FIRING = getattr(getattr(Engine, "_fire_event", None), "__code__", None)
+"""The code of Ignite's that goes over what an event calls, to call it."""
 _EVERY_N: Any = Events.ITERATION_COMPLETED(every=2).filter
 
 

@@ -1,5 +1,6 @@
 """What each event calls, in lists that time the handlers and leave out those that are not due."""
 
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from enum import Enum
@@ -7,7 +8,7 @@ from typing import Any, Protocol
 
 from ignite.engine import Engine, Events
 
-from handlers.attached import filter_of, period_of
+from handlers.attached import FIRING, filter_of, period_of
 from handlers.every_seconds import EverySeconds
 
 _EACH_ITERATION = (
@@ -54,7 +55,6 @@ class EventList(list[Any]):
         super().__init__()
         self.engine, self.event, self.sums = engine, event, sums
         self.each_iteration, self.in_the_loop = event in _EACH_ITERATION, event in _IN_THE_LOOP
-        self.fired_at: int | None = None
         self._always: list[_Entry] = []
         self._periods: list[int] = []
         self._waits: list[EverySeconds] = []
@@ -101,14 +101,11 @@ class _Iterated(EventList):
     """One in which there is something to time, or that waits: all others are iterated over as any list."""
 
     def __iter__(self) -> Iterator[Any]:
-        if self.engine.last_event_name is not self.event:
+        if sys._getframe(1).f_code is not FIRING:  # somebody else, to remove one, say, wants all
             return super().__iter__()
         if not self.each_iteration:
             return self._timed() if self.in_the_loop else self._timed_inside()
         iteration = self.engine.state.iteration
-        if iteration == self.fired_at:  # somebody else looks at it meanwhile, to remove one, say
-            return super().__iter__()
-        self.fired_at = iteration
         if self._times_always or self._is_any_due(iteration):
             return self._timed(iteration)
         return iter(self._always)

@@ -11,7 +11,8 @@ class EverySeconds:
 
     >>> from ignite.engine import Events
     >>> trainer, wait = Engine(lambda engine, batch: None), EverySeconds(60)
-    >>> _ = trainer.add_event_handler(Events.ITERATION_COMPLETED(event_filter=wait), print, "a minute")
+    >>> when = Events.ITERATION_COMPLETED(event_filter=wait)
+    >>> _ = trainer.add_event_handler(when, lambda: print("a minute"))
     >>> _ = trainer.run([0])
     """
 

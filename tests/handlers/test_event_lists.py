@@ -70,6 +70,23 @@ def attach_and_remove(trainer, seen):
     trainer.add_event_handler(Events.ITERATION_COMPLETED(every=3), note(seen, trainer, "stays"))
 
 
+def attach_and_remove_two_at_once(trainer, seen):
+    def first():
+        pass
+
+    def second():
+        pass
+
+    for handler in (first, second):
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, handler)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(every=3), note(seen, trainer, "stays"))
+
+    @trainer.on(Events.ITERATION_COMPLETED(once=7))
+    def remove():
+        for handler in (first, second):
+            trainer.remove_event_handler(handler, Events.ITERATION_COMPLETED)
+
+
 def attach_once_it_runs(trainer, seen):
     @trainer.on(Events.ITERATION_COMPLETED(once=5))
     def add():
@@ -84,7 +101,14 @@ def attach_what_raises(trainer, seen):
 
 @pytest.mark.parametrize(
     "attach",
-    [attach_all, attach_periodic_alone, attach_and_remove, attach_once_it_runs, attach_what_raises],
+    [
+        attach_all,
+        attach_periodic_alone,
+        attach_and_remove,
+        attach_and_remove_two_at_once,
+        attach_once_it_runs,
+        attach_what_raises,
+    ],
 )
 @pytest.mark.parametrize("runs", [1, 2])
 def test_a_timed_engine_calls_whom_ignite_would_call(attach, runs):
