@@ -83,8 +83,9 @@ def attach_and_remove_two_at_once(trainer, seen):
 
     @trainer.on(Events.ITERATION_COMPLETED(once=7))
     def remove():
-        for handler in (first, second):
+        for handler in (first, second) if not seen.count("removed") else ():
             trainer.remove_event_handler(handler, Events.ITERATION_COMPLETED)
+        seen.append("removed")
 
 
 def attach_once_it_runs(trainer, seen):
