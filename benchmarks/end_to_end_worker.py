@@ -87,7 +87,8 @@ class Work:
     def parts(self, loader: DataLoader[Any]) -> Parts:
         """Return the model, the optimizer, its schedule and the loss, as scripts/run_cifar2.py makes them."""
         recipe, images = self.recipe, self.images_to_fit(loader.dataset)
-        model = CLASSIFIERS[self.model](len(loader.dataset.classes))  # type: ignore[attr-defined]
+        classes = loader.dataset.classes  # type: ignore[attr-defined]  # an ImageFolder has them
+        model = CLASSIFIERS[self.model](len(classes))
         if images is not None:
             fit_whitening(model, images)
         model.to(memory_format=torch.channels_last)
@@ -144,7 +145,7 @@ def plain(work: Work) -> float:
                 y_pred = work.predict(model, x)
                 val_loss += loss_fn(y_pred, y).item()
                 correct += (y_pred.argmax(1) == y).sum().item()
-        accuracy = correct / len(val.dataset)  # type: ignore[arg-type]
+        accuracy = correct / len(val.dataset)  # type: ignore[arg-type]  # torch's stubs give a Dataset no length
         means = f"loss {running_loss / len(train):.4f}, val loss {val_loss / len(val):.4f}"
         print(f"epoch {epoch}: {means}, accuracy {accuracy:.4f}")
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
@@ -197,7 +198,8 @@ def lightning(work: Work) -> float:
         def __init__(self) -> None:
             super().__init__()
             self.model, self.loss_fn = model, loss_fn
-            self.accuracy = MulticlassAccuracy(len(val.dataset.classes), average="micro")  # type: ignore[attr-defined]
+            classes = val.dataset.classes  # type: ignore[attr-defined]  # an ImageFolder has them
+            self.accuracy = MulticlassAccuracy(len(classes), average="micro")
 
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             x, y = batch

@@ -82,10 +82,8 @@ class HandlerTimes:
     def sum_of(self, event: Enum, handler: Callable[..., Any]) -> list[float]:
         """Return where the seconds of a handler are added up; ``untimed_s`` if they are left out."""
         name, place, owner = described(handler)
-        method = name.rpartition(".")[2]
-        if (self.own is not None and owner is self.own) or method in getattr(
-            type(owner), "untimed_handlers", ()
-        ):
+        is_own = self.own is not None and owner is self.own
+        if is_own or name.rpartition(".")[2] in getattr(type(owner), "untimed_handlers", ()):
             return self.untimed_s
         return self._sums_s.setdefault((event.name, name, place), [0.0])
 
