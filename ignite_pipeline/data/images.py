@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,10 +123,11 @@ def count_unreadable(messages: Collection[str]) -> str | None:
     return f"{len(messages)} images could not be read and are left out, such as {next(iter(messages))}"
 
 
-def entries(folder: Path) -> list[Path]:
-    """Return what is in a folder; raise `BadInput` if it is none, or cannot be read."""
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, in the order of names; raise `BadInput` if it is none, or unreadable."""
     try:
-        return list(folder.iterdir())
+        with os.scandir(folder) as found:
+            return sorted(found, key=attrgetter("name"))
     except OSError as error:
         raise _no_folder(folder, error) from error
 
@@ -133,8 +135,7 @@ def entries(folder: Path) -> list[Path]:
 def subfolders(folder: Path) -> list[str]:
     """Return the names of the folders in a folder, but hidden ones, in order; raise as `entries` does."""
     try:
-        with os.scandir(folder) as found:
-            return sorted(entry.name for entry in found if not entry.name.startswith(".") and entry.is_dir())
+        return [entry.name for entry in entries(folder) if not entry.name.startswith(".") and entry.is_dir()]
     except OSError as error:
         raise _no_folder(folder, error) from error
 
@@ -151,12 +152,12 @@ def image_files(folder: Path) -> list[Path]:
     What is called like one and is no file, such as a FIFO, is said and left out.
     """
     files = []
-    for path in sorted(entries(folder)):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            if os.path.exists(path) and not os.path.isfile(path):
-                say(f"{path}: not a regular file, left out")
+    for entry in entries(folder):
+        if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+            if os.path.isfile(entry) or not os.path.exists(entry):
+                files.append(folder / entry.name)
             else:
-                files.append(path)
+                say(f"{entry.path}: not a regular file, left out")
     if not files:
         raise BadInput(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return files
@@ -244,7 +245,7 @@ def stack_images(
         raise BadInput(f"{items[0]}: neither this image nor any other can be read")
     height, width, channels = first.shape
     images = allocate((len(items), channels, height, width), memory_limit_bytes=memory_limit_bytes)
-    count = 0
+    pixels, count = images.numpy(), 0  # torch's threads would wait for the cores that decode
     # Decoders of small images hold the interpreter most of the time: threads would only pass it around.
     workers = None if height * width >= _WORTH_THREADS else 1
     with ThreadPoolExecutor(workers) as pool, progress(total=len(items), description=description) as bar:
@@ -253,7 +254,7 @@ def stack_images(
         for chunk in pool.map(lambda chunk: [try_to_read(item) for item in chunk], chunks):
             arrays = [array for array in chunk if array is not None]
             if arrays:
-                images[count : count + len(arrays)] = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+                pixels[count : count + len(arrays)] = np.stack(arrays).transpose(0, 3, 1, 2)
             count += len(arrays)
             bar.update(len(chunk))
     return images[:count]

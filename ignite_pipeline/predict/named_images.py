@@ -41,7 +41,7 @@ def _below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     here = os.path.realpath(folder)
     if here in above:  # a link to where we come from
         return
-    for path in entries(folder):
+    for path in (folder / entry.name for entry in entries(folder)):
         if os.path.isdir(path):
             yield from _below(path, (*above, here))
         elif path.suffix.lower() in IMAGE_SUFFIXES:

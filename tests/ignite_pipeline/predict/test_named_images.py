@@ -41,8 +41,8 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
     (tmp_path / "shut").mkdir()
     (tmp_path / "a.png").touch()
-    iterate = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda path: (refuse if path.name == "shut" else iterate)(path))
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (refuse if Path(path).name == "shut" else scan)(path))
     with pytest.raises(BadInput, match="shut: cannot be read as a folder"):
         find_images([str(tmp_path)])
 
