@@ -10,7 +10,7 @@ from handlers.block_sums import BlockSums, Rows
 from handlers.correlated_means import ratio_interval
 from handlers.phases import Phase, phases, steady
 
-_CHUNK = 256
+_CHUNK = 1024
 # Bins of the histogram are 2 % wide, from 0.1 µs to 10,000 s.
 _SHORTEST_S, _RATIO, _BINS = 1e-7, 1.02, 1280
 

@@ -154,7 +154,8 @@ class ReseedEachIteration:
         self, seed: int, *, replica: int = 0, device: torch.device | str = "cpu", everything: bool = False
     ) -> None:
         self.seed = position_seed(seed, STEP_STREAM, replica)
-        self._seeders = Generators(device, everything=everything).seeders
+        generators = Generators(device, everything=everything)
+        self._seed_all = generators.seeders[0] if len(generators.seeders) == 1 else generators.seed
         self._first, self._seeds = 0, list[int]()  # of so many iterations, from the first of them on
 
     def attach(self, engine: Engine) -> "ReseedEachIteration":
@@ -174,9 +175,7 @@ class ReseedEachIteration:
             self._first += place
             words = np.arange(self._first, self._first + _AT_ONCE, dtype=np.uint64)
             place, self._seeds = 0, (_mixed_each(self.seed, words) >> np.uint64(1)).tolist()
-        seed = self._seeds[place]
-        for manual_seed in self._seeders:
-            manual_seed(seed)
+        self._seed_all(self._seeds[place])
 
 
 def require_position(loader: object, iteration: int) -> None:
