@@ -25,6 +25,7 @@ BENCHMARKS = {
     "What the default recipe owes to what": "ablations.py",
     "Fine-tuning": "finetuning.py",
     "A step of pix2pix": "pix2pix_step.py",
+    "A step of pix2pix, by layer": "pix2pix_layers.py",
     "Several processes": "processes.py",
     "Larger sets": "scaling.py",
     "The order of an epoch": "order.py",

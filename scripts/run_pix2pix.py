@@ -157,7 +157,6 @@ def train(run: Run) -> None:
     )
     options.dataset = data.name
     loader = run.train_loader(data.train, batch_size=options.batch_size)
-    # Not channels_last: its gradients come in another layout, which costs the optimizer more than it gains.
     generator = run.place(UNetGenerator(image_size=size, norm=options.norm))
     discriminator = run.place(PatchDiscriminator(6, norm=options.norm))
     optimizer_g, schedule_g = build_optimizer(generator, options, len(loader))

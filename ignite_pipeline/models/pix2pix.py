@@ -7,7 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ignite_pipeline.models.small_convolutions import SmallConv2d, SmallConvTranspose2d
+from ignite_pipeline.models.small_convolutions import (
+    SmallConv2d,
+    SmallConvTranspose2d,
+    channels_last_on_cpu,
+)
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
 IMAGE_SIZES = (32, 64, 128, 256, 512)
@@ -80,12 +84,14 @@ class UNetGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the translation of ``x``."""
-        skips = []
+        x, skips = channels_last_on_cpu(x), []
         for down in self.downs:
             x = down(x)
             skips.append(x)
         x = self.ups[0](skips.pop())
         for up in self.ups[1:]:
+            if x.requires_grad:
+                x.register_hook(channels_last_on_cpu)  # batch norm is slow on a slice of what is joined
             x = up(torch.cat([skips.pop(), x], dim=1))
         return x
 
@@ -131,7 +137,7 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a logit for each patch."""
-        logits: Tensor = self.layers(x)
+        logits: Tensor = self.layers(channels_last_on_cpu(x))
         return logits
 
 

@@ -1,8 +1,9 @@
-"""Convolutions that a processor computes in bfloat16 as products of matrices where the image is small.
+"""Convolutions that a processor computes as products of matrices where the image is small.
 
 Deep in a U-Net, a few pixels meet millions of weights. oneDNN's convolutions bring these weights into an
 order of their own at every call, which then takes longer than to multiply; a product reads them as they
 are. The numbers are the same but for rounding; names and shapes of the parameters too.
+Where the image is large it is the other way round: see `channels_last_on_cpu`.
 """
 
 import torch
@@ -28,10 +29,9 @@ class SmallConv2d(nn.Conv2d):
         count, height, width = len(x), x.shape[2] // 2, x.shape[3] // 2
         if not _better_as_product(x, count * height * width):
             return super().forward(x)
-        columns = F.unfold(x, 4, padding=1, stride=2).transpose(0, 1).flatten(1)
-        product = self.weight.flatten(1) @ columns
-        image = product.view(-1, count, height, width).transpose(0, 1)
-        return _plus_bias(image, self.bias)
+        columns = F.unfold(x, 4, padding=1, stride=2).transpose(1, 2).flatten(0, 1)
+        product = columns @ self.weight.flatten(1).T
+        return _plus_bias(product.view(count, height, width, -1).permute(0, 3, 1, 2), self.bias)
 
 
 class SmallConvTranspose2d(nn.ConvTranspose2d):
@@ -52,18 +52,24 @@ class SmallConvTranspose2d(nn.ConvTranspose2d):
         pixels = x.movedim(1, 3).flatten(0, 2)
         product = pixels @ self.weight.flatten(1)
         columns = product.view(count, height * width, -1).transpose(1, 2)
-        # Where windows overlap, they are added up in float32.
-        image = F.fold(columns.float(), (2 * height, 2 * width), 4, padding=1, stride=2)
-        return _plus_bias(image.to(product.dtype), self.bias)
+        # Where windows overlap, halves are added up in float32.
+        columns = columns.to(torch.promote_types(product.dtype, torch.float32))
+        image = F.fold(columns, (2 * height, 2 * width), 4, padding=1, stride=2)
+        image = image.to(product.dtype, memory_format=torch.channels_last)
+        return _plus_bias(image, self.bias)
+
+
+def channels_last_on_cpu(x: Tensor) -> Tensor:
+    """Return ``x`` ``(B, C, H, W)`` with its channels last in memory, if a processor is to compute with it.
+
+    oneDNN reorders the images of few channels and many pixels otherwise, which takes as long as to convolve
+    them. The weights had better stay as they are: to reorder their gradients costs more.
+    """
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 def _better_as_product(x: Tensor, pixels: int) -> bool:
-    return (
-        pixels <= _FEW_PIXELS
-        and x.device.type == "cpu"
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    )
+    return pixels <= _FEW_PIXELS and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _plus_bias(image: Tensor, bias: Tensor | None) -> Tensor:

@@ -76,3 +76,21 @@ def test_weights_begin_at_normal_0_002():
 def test_a_bad_argument_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_batch_norm_finds_channels_last_both_ways():
+    networks = UNetGenerator(image_size=64, width=8), PatchDiscriminator(6, width=8)
+    seen = []
+
+    def look(module, args, y):
+        seen.append(y)
+        y.grad_fn.register_prehook(seen.extend)
+
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.register_forward_hook(look)
+    x, (generator, discriminator) = torch.randn(2, 3, 64, 64), networks
+    discriminator(torch.cat([x, generator(x)], 1)).square().mean().backward()
+    assert len(seen) == 2 * (4 + 5 + 3)
+    assert all(image.is_contiguous(memory_format=torch.channels_last) for image in seen)
