@@ -15,15 +15,16 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
 import run_cifar2
 from ignite_pipeline.models import classifiers
-from ignite_pipeline.models.classifiers import GlobalMaxPool, Whitening, residual_net
+from ignite_pipeline.models.classifiers import GlobalMaxPool, Whitening, fit_whitening, residual_net
 
 RECIPE = run_cifar2.RECIPES["resnet"]
 
@@ -39,6 +40,34 @@ def net(**options: Any) -> Callable[[], AbstractContextManager[object]]:
     return partial(patch.dict, classifiers.CLASSIFIERS, {"resnet": changed})
 
 
+def adjusted(adjust: Callable[[nn.Module], None]) -> Callable[[], AbstractContextManager[object]]:
+    """Return what lets each module of the net be adjusted as it is made."""
+
+    def make(classes: int) -> nn.Module:
+        return residual_net(classes).apply(adjust)
+
+    return partial(patch.dict, classifiers.CLASSIFIERS, {"resnet": make})
+
+
+def begin_as_identity(module: nn.Module) -> None:
+    """Let a convolution hand its input on at first, with other filters for the channels that it adds."""
+    if isinstance(module, nn.Conv2d) and not isinstance(module, Whitening):
+        nn.init.dirac_(module.weight.data[: module.in_channels])
+
+
+def forget_sooner(module: nn.Module) -> None:
+    """Let the running statistics be those of fewer batches."""
+    if isinstance(module, nn.BatchNorm2d):
+        module.momentum = 0.4
+
+
+def use_gelu(module: nn.Module) -> None:
+    """Take GELU for ReLU."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU):
+            setattr(module, name, nn.GELU())
+
+
 def part(name: str, replacement: object) -> Callable[[], AbstractContextManager[object]]:
     """Return what puts another part in the net."""
     return partial(patch.object, classifiers, name, replacement)
@@ -47,6 +76,13 @@ def part(name: str, replacement: object) -> Callable[[], AbstractContextManager[
 def trained_from_chance(model: nn.Sequential, images: object) -> None:
     """Stand in for ``fit_whitening``: leave the first layer at random weights, and train it."""
     model[0].weight.requires_grad_(True)
+
+
+def with_biases(model: nn.Sequential, images: torch.Tensor) -> None:
+    """Stand in for ``fit_whitening``: train biases of the first layer."""
+    fit_whitening(model, images)
+    first = cast(nn.Conv2d, model[0])
+    first.register_parameter("bias", nn.Parameter(torch.zeros(first.out_channels)))
 
 
 class AllComponents(Whitening):
@@ -61,6 +97,7 @@ VARIANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "first layer trained from random weights": partial(
         patch.object, run_cifar2, "fit_whitening", trained_from_chance
     ),
+    "first layer with biases, trained": partial(patch.object, run_cifar2, "fit_whitening", with_biases),
     "all 12 components of the patches": part("Whitening", AllComponents),
     "features before the last layer not scaled": part("GlobalMaxPool", lambda scale: GlobalMaxPool()),
     "no residual": part("Residual", nn.Sequential),
@@ -72,6 +109,10 @@ VARIANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "all by SGD": recipe(muon_share=None),
     "all by SGD, batches of 64, a longer rise": recipe(muon_share=None, batch_size=64, warmup=0.25),
     "batches of 64": recipe(batch_size=64),
+    "more label smoothing, 0.15": recipe(label_smoothing=0.15),
+    "convolutions begin as the identity": adjusted(begin_as_identity),
+    "batch norm with momentum 0.4": adjusted(forget_sooner),
+    "GELU for ReLU": adjusted(use_gelu),
 }
 
 

@@ -7,10 +7,12 @@ calls three times, the discriminator, counts three times.
 """
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -18,6 +20,7 @@ from tqdm import tqdm
 from figures import spread
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
+from pix2pix_step import as_torch_has_it
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 Layer = tuple[str, nn.Module, Tensor, int]
@@ -51,11 +54,7 @@ def described(module: nn.Module, x: Tensor) -> str:
 
 def default_twin(module: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
     """Return the layer as torch has it, and its input as torch lays it out."""
-    if isinstance(module, CONVOLUTIONS):
-        kind = nn.ConvTranspose2d if isinstance(module, nn.ConvTranspose2d) else nn.Conv2d
-        sizes = module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding
-        return kind(*sizes, bias=module.bias is not None), x.contiguous()
-    return module, x.contiguous()
+    return as_torch_has_it(copy.deepcopy(module)), x.contiguous()
 
 
 def both_ways(module: nn.Module, x: Tensor) -> Callable[[], float]:
@@ -104,10 +103,8 @@ def main() -> None:
         print(f"\n| batch {batch_size} | torch's default, ms | ours, ms | speed-up, in pairs |")
         print("|---|---|---|---|")
         table = list(rows(batch_size, options))
-        sums = [
-            [sum(each) for each in zip(*column, strict=True)] for column in list(zip(*table, strict=True))[1:]
-        ]
-        table.append(("all", *sums))
+        all_default, all_ours = (np.sum([row[side] for row in table], 0).tolist() for side in (1, 2))
+        table.append(("all", all_default, all_ours))
         for name, default, ours in sorted(table, key=lambda row: -statistics.median(row[1])):
             ratios = [a / b for a, b in zip(default, ours, strict=True)]
             print(f"| {name} | {spread(default, '.1f')} | {spread(ours, '.1f')} | {spread(ratios, '.2f')} |")

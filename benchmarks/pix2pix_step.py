@@ -56,7 +56,10 @@ class PlainDiscriminator(PatchDiscriminator):
         return cast(Tensor, self.layers(x))
 
 
-PLAIN = {SmallConv2d: nn.Conv2d, SmallConvTranspose2d: nn.ConvTranspose2d}
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {
+    SmallConv2d: nn.Conv2d,
+    SmallConvTranspose2d: nn.ConvTranspose2d,
+}
 
 
 def as_torch_has_it(network: nn.Module) -> nn.Module:
