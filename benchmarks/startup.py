@@ -1,9 +1,12 @@
-"""How long until training begins, over importing torch and torchvision; and how epochs grow with the data.
+"""How long until training begins, beside what anybody pays who takes torch, Ignite and an optimizer.
 
 python benchmarks/startup.py             # make bench
+
+torch imports its compiler as the first optimizer is made, and Ignite parts of torch that import SymPy.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,12 +18,25 @@ from tqdm import tqdm
 from figures import spread
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "run_cifar2.py"
+TORCH = "import torch"
+IGNITE = f"{TORCH}, ignite.engine; torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)"
+PILLOW = f"""{IGNITE}
+import sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+for path in Path(sys.argv[1]).glob("*/*/*"):
+    with Image.open(path) as image:
+        np.asarray(image.convert("RGB"))
+"""
+FLOORS = {"import torch": TORCH, "import torch and Ignite, make an optimizer": IGNITE}
+DECODING = "the same, and decode the files with Pillow"
 
 
-def importing() -> float:
-    """Return the seconds of a process that imports what everybody imports."""
+def python(code: str, *arguments: str) -> float:
+    """Return the seconds of a process that runs some code."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import torch, torchvision"], check=True)
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
     return time.perf_counter() - start
 
 
@@ -42,23 +58,27 @@ def until_training(*options: str) -> float:
 
 def main() -> None:
     """Start each in turn; print the medians and their spread."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--data-root", help="a folder tree of images too")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="of each (default: %(default)s)")
+    parser.add_argument("--data-root", default=os.environ.get("IGNITE_PIPELINE_CIFAR2"))
     options = parser.parse_args()
-    starts = {"drawn images": ["--dataset", "generated", "--max-iterations", "1"]}
+    one = ["--max-iterations", "1"]
+    starts = {"ours, drawn images": ["--dataset", "generated", *one]}
+    floors = {name: [code] for name, code in FLOORS.items()}
     if options.data_root:
-        starts["images in files"] = ["--data-root", options.data_root, "--max-iterations", "1"]
-    times: dict[str, list[float]] = {"import torch, torchvision": [], **{name: [] for name in starts}}
+        floors[DECODING] = [PILLOW, options.data_root]
+        starts["ours, images in files"] = ["--data-root", options.data_root, *one]
+    times: dict[str, list[float]] = {name: [] for name in (*floors, *starts)}
     for _ in tqdm(range(options.rounds), desc="rounds", leave=False):
-        times["import torch, torchvision"].append(importing())
+        for name, code in floors.items():
+            times[name].append(python(*code))
         for name, given in starts.items():
             times[name].append(until_training(*given))
-    base = times["import torch, torchvision"]
-    print("| until training begins | s | over importing, in pairs |\n|---|---|---|")
+    first = next(iter(times))
+    print(f"| until training begins, or the end | s | over {first}, in pairs |\n|---|---|---|")
     for name, seconds in times.items():
-        over = [ours - theirs for ours, theirs in zip(seconds, base, strict=True)]
-        print(f"| {name} | {spread(seconds, '.2f')} | {spread(over, '.2f')} |")
+        over = [ours - theirs for ours, theirs in zip(seconds, times[first], strict=True)]
+        print(f"| {name} | {spread(seconds, '.2f')} | {spread(over, '.2f') if name != first else '–'} |")
 
 
 if __name__ == "__main__":
