@@ -65,10 +65,10 @@ torture: setup ## kill real runs again and again, and compare them with undistur
 attack: setup ## attack real runs in all ways at random, and count what held; SECONDS=600
 	ATTACK_SECONDS=$(if $(ATTACK_SEED),,$(SECONDS)) ATTACK_SEED=$(ATTACK_SEED) $(LONG) tests/attacks
 
-# Half a minute: fails if something has become twice as slow, beside its peers, as it was.
-quick-bench: setup ## fail if something has become twice as slow, beside its peers; half a minute
+# Half a minute: fails if something takes half as long again as it did, beside its peers.
+quick-bench: setup ## fail if something takes half as long again as it did, beside its peers; half a minute
 	$(BIN)/python benchmarks/quick.py
 
-# Forty minutes or so on two cores; leave the machine alone meanwhile. ARGS=feeding.py runs that one alone.
-bench: .venv/installed-bench ## measure everything beside its peers, and write BENCHMARKS.md; forty minutes
+# Some two hours on two cores; leave the machine alone meanwhile. ARGS=feeding.py runs that one alone.
+bench: .venv/installed-bench ## measure everything beside its peers, and write BENCHMARKS.md; two hours
 	$(BIN)/python benchmarks/report.py $(ARGS)
