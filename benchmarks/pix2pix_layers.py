@@ -20,7 +20,7 @@ from tqdm import tqdm
 from figures import spread
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.models.pix2pix import PatchDiscriminator, UNetGenerator
-from pix2pix_step import as_torch_has_it
+from pix2pix_step import PLAIN
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 Layer = tuple[str, nn.Module, Tensor, int]
@@ -41,6 +41,8 @@ def layers_of(batch_size: int, image_size: int) -> list[Layer]:
         network(torch.randn(batch_size, channels, image_size, image_size))
     for _, module, _, _ in found:
         module._forward_hooks.clear()
+        if hasattr(module, "inplace"):  # on an input whose gradient is asked for, that is not allowed
+            module.inplace = False
     return found
 
 
@@ -54,7 +56,9 @@ def described(module: nn.Module, x: Tensor) -> str:
 
 def default_twin(module: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
     """Return the layer as torch has it, and its input as torch lays it out."""
-    return as_torch_has_it(copy.deepcopy(module)), x.contiguous()
+    twin = copy.deepcopy(module)
+    twin.__class__ = PLAIN.get(type(module), type(module))
+    return twin, x.contiguous()
 
 
 def both_ways(module: nn.Module, x: Tensor) -> Callable[[], float]:

@@ -106,7 +106,10 @@ def our_step(image_size: int, precision: str) -> Callable[[Pair], object]:
     """Return the step as scripts/run_pix2pix.py builds it."""
     keep_freed_memory()
     torch.manual_seed(0)
-    models = UNetGenerator(image_size=image_size), PatchDiscriminator(6)
+    models = (
+        UNetGenerator(image_size=image_size),
+        PatchDiscriminator(6).to(memory_format=torch.channels_last),
+    )
     optimizers = [torch.optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True) for m in models]
     step = gan_step(*models, *optimizers, compute=Compute(precision=precision))
     return lambda pair: step(Engine(lambda engine, batch: None), pair)

@@ -68,10 +68,10 @@ class UNetGenerator(nn.Module):
             outermost, innermost = level == 0, level == depth - 1
             below = channels if innermost else 2 * channels
             above = channels_in if outermost else widths[level - 1]
-            down: list[nn.Module] = [] if outermost else [nn.LeakyReLU(0.2)]
+            down: list[nn.Module] = [] if outermost else [nn.LeakyReLU(0.2, inplace=True)]
             down += [SmallConv2d(above, channels, bias=bias)]
             down += [] if outermost or innermost else [make_norm(channels)]
-            up: list[nn.Module] = [nn.ReLU()]
+            up: list[nn.Module] = [nn.ReLU(inplace=True)]
             if outermost:
                 up += [nn.ConvTranspose2d(below, channels_out, 4, 2, 1), nn.Tanh()]
             else:
@@ -112,7 +112,7 @@ class PatchDiscriminator(nn.Module):
             raise ValueError(f"layers must be at least 1, got {layers}")
         make_norm = _norm(norm)
         bias = norm == "instance"
-        modules: list[nn.Module] = [nn.Conv2d(channels_in, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        modules: list[nn.Module] = [nn.Conv2d(channels_in, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         channels = width
         for layer in range(1, layers + 1):
             before, channels = channels, width * min(2**layer, MAX_WIDTH_FACTOR)
@@ -120,7 +120,7 @@ class PatchDiscriminator(nn.Module):
             modules += [
                 nn.Conv2d(before, channels, 4, stride, 1, bias=bias),
                 make_norm(channels),
-                nn.LeakyReLU(0.2),
+                nn.LeakyReLU(0.2, inplace=True),
             ]
         modules += [nn.Conv2d(channels, 1, 4, 1, 1)]
         self.layers = nn.Sequential(*modules)

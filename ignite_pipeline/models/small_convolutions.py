@@ -63,7 +63,7 @@ def channels_last_on_cpu(x: Tensor) -> Tensor:
     """Return ``x`` ``(B, C, H, W)`` with its channels last in memory, if a processor is to compute with it.
 
     oneDNN reorders the images of few channels and many pixels otherwise, which takes as long as to convolve
-    them. The weights had better stay as they are: to reorder their gradients costs more.
+    them. Weights had better stay as they are where they are many and become factors of a product.
     """
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
