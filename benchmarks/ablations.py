@@ -41,7 +41,7 @@ def net(**options: Any) -> Callable[[], AbstractContextManager[object]]:
 
 
 def adjusted(adjust: Callable[[nn.Module], None]) -> Callable[[], AbstractContextManager[object]]:
-    """Return what lets each module of the net be adjusted as it is made."""
+    """Return what lets each module of the net be adjusted, once it is made."""
 
     def make(classes: int) -> nn.Module:
         return residual_net(classes).apply(adjust)

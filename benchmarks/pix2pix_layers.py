@@ -2,8 +2,9 @@
 
 python benchmarks/pix2pix_layers.py        # make bench
 
-Each layer runs alone, forward and backward, on an input of the size that it gets in the step. What the step
-calls three times, the discriminator, counts three times.
+Each layer runs alone, forward and backward, on an input of the size that it gets in the step. The
+discriminator is called three times in a step, and so counts three times. That is a little more than the step
+does: it takes no gradient of the source images, nor, the third time, of the discriminator's weights.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def described(module: nn.Module, x: Tensor) -> str:
     """Return what a layer is called in the table: convolutions one by one, all others by their kind."""
     if not isinstance(module, CONVOLUTIONS):
         return type(module).__name__
-    kind = "up" if isinstance(module, nn.ConvTranspose2d) else "down"
+    kind = "up" if isinstance(module, nn.ConvTranspose2d) else "down" if module.stride[0] > 1 else "level"
     return f"{kind} {x.shape[2]}×{x.shape[3]}, {module.in_channels} to {module.out_channels}"
 
 

@@ -1,4 +1,5 @@
-"""What an iteration of pix2pix takes: the plain reference step, written out, and ours in fp32 and in bf16.
+"""What an iteration of pix2pix takes: the plain reference step, written out, and ours in fp32 and, where
+the processor computes in it, in bf16.
 
 python benchmarks/pix2pix_step.py        # make bench
 """
@@ -63,11 +64,9 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def as_torch_has_it(network: nn.Module) -> nn.Module:
-    """Return the network with torch's convolutions, and activations in place, as the reference has them."""
+    """Return the network with torch's convolutions."""
     for module in network.modules():
         module.__class__ = PLAIN.get(type(module), type(module))
-        if isinstance(module, nn.ReLU | nn.LeakyReLU):
-            module.inplace = True
     return network
 
 
@@ -106,10 +105,7 @@ def our_step(image_size: int, precision: str) -> Callable[[Pair], object]:
     """Return the step as scripts/run_pix2pix.py builds it."""
     keep_freed_memory()
     torch.manual_seed(0)
-    models = (
-        UNetGenerator(image_size=image_size),
-        PatchDiscriminator(6).to(memory_format=torch.channels_last),
-    )
+    models = UNetGenerator(image_size=image_size), PatchDiscriminator(6)
     optimizers = [torch.optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True) for m in models]
     step = gan_step(*models, *optimizers, compute=Compute(precision=precision))
     return lambda pair: step(Engine(lambda engine, batch: None), pair)

@@ -2,7 +2,7 @@
 
 python benchmarks/startup.py             # make bench
 
-torch imports its compiler as the first optimizer is made, and Ignite parts of torch that import SymPy.
+To make the first optimizer imports torch's compiler; to import Ignite, parts of torch that need SymPy.
 """
 
 import argparse
@@ -60,7 +60,11 @@ def main() -> None:
     """Start each in turn; print the medians and their spread."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="of each (default: %(default)s)")
-    parser.add_argument("--data-root", default=os.environ.get("IGNITE_PIPELINE_CIFAR2"))
+    parser.add_argument(
+        "--data-root",
+        default=os.environ.get("IGNITE_PIPELINE_CIFAR2"),
+        help="a folder tree of images: without it, only drawn ones",
+    )
     options = parser.parse_args()
     one = ["--max-iterations", "1"]
     starts = {"ours, drawn images": ["--dataset", "generated", *one]}

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ignite.engine import Engine, Events
+from torch.optim import Optimizer
 
 from handlers.errors import UnusableRun
 from handlers.model_digest import unwrapped
-from handlers.states import Stateful, freeze_parameters
+from handlers.states import Stateful, freeze_parameters, lay_out_as_parameters
 
 
 def put_back(engine: Engine, objects: Mapping[str, Stateful], payload: Mapping[str, Any]) -> None:
@@ -33,6 +34,8 @@ def _put_back_objects(objects: Mapping[str, Stateful], payload: Mapping[str, Any
         except (RuntimeError, KeyError, ValueError) as error:
             raise UnusableRun(f"the checkpoint's {name} does not fit this run's ({error})") from error
         freeze_parameters(thing, payload["frozen"][name])
+        if isinstance(thing, Optimizer):
+            lay_out_as_parameters(thing)
 
 
 def _put_back_again_once_started(

@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from ignite.engine import State
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from handlers.model_digest import unwrapped
 
@@ -80,6 +82,15 @@ def freeze_parameters(thing: Any, names: Collection[str]) -> None:
             parameter.requires_grad_(name not in names)
 
 
+def lay_out_as_parameters(optimizer: Optimizer) -> None:
+    """Let an optimizer's state lie in memory as its parameters do: fused kernels take that for granted."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            is_alike = isinstance(value, Tensor) and value.shape == parameter.shape
+            if is_alike and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def without_numpy_scalars(content: Any) -> Any:
     """Return a state with numbers of NumPy's as Python's.
 
@@ -114,7 +125,6 @@ def copied(content: Any) -> Any:
 def holds_nan(content: Any) -> bool:
     """Return whether there is a tensor with NaN in a state.
 
-    >>> import torch
     >>> holds_nan({"a": [torch.zeros(2)]}), holds_nan({"a": [torch.tensor([0, torch.nan])]})
     (False, True)
     """

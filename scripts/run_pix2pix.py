@@ -158,7 +158,7 @@ def train(run: Run) -> None:
     options.dataset = data.name
     loader = run.train_loader(data.train, batch_size=options.batch_size)
     generator = run.place(UNetGenerator(image_size=size, norm=options.norm))
-    discriminator = run.place(PatchDiscriminator(6, norm=options.norm), memory_format=torch.channels_last)
+    discriminator = run.place(PatchDiscriminator(6, norm=options.norm))
     optimizer_g, schedule_g = build_optimizer(generator, options, len(loader))
     optimizer_d, schedule_d = build_optimizer(discriminator, options, len(loader))
     split = SplitPair()

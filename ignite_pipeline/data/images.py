@@ -124,7 +124,7 @@ def count_unreadable(messages: Collection[str]) -> str | None:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, in the order of names; raise `BadInput` if it is none, or unreadable."""
+    """Return what is in a folder, in the order of names; raise `BadInput` if it cannot be read."""
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=attrgetter("name"))

@@ -3,7 +3,7 @@
 Deep in a U-Net, a few pixels meet millions of weights. oneDNN's convolutions bring these weights into an
 order of their own at every call, which then takes longer than to multiply; a product reads them as they
 are. The numbers are the same but for rounding; names and shapes of the parameters too.
-Where the image is large it is the other way round: see `channels_last_on_cpu`.
+Large images are quicker as convolutions, with their channels last: see `channels_last_on_cpu`.
 """
 
 import torch
@@ -26,12 +26,14 @@ class SmallConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(B, C_out, H // 2, W // 2)`` of ``(B, C_in, H, W)``."""
-        count, height, width = len(x), x.shape[2] // 2, x.shape[3] // 2
+        count, height, width = x.shape[0], x.shape[2] // 2, x.shape[3] // 2
         if not _better_as_product(x, count * height * width):
             return super().forward(x)
         columns = F.unfold(x, 4, padding=1, stride=2).transpose(1, 2).flatten(0, 1)
         product = columns @ self.weight.flatten(1).T
-        return _plus_bias(product.view(count, height, width, -1).permute(0, 3, 1, 2), self.bias)
+        return _plus_bias(
+            product.view(count, height, width, self.out_channels).permute(0, 3, 1, 2), self.bias
+        )
 
 
 class SmallConvTranspose2d(nn.ConvTranspose2d):
@@ -51,8 +53,8 @@ class SmallConvTranspose2d(nn.ConvTranspose2d):
             return super().forward(x, output_size)
         pixels = x.movedim(1, 3).flatten(0, 2)
         product = pixels @ self.weight.flatten(1)
-        columns = product.view(count, height * width, -1).transpose(1, 2)
-        # Where windows overlap, halves are added up in float32.
+        columns = product.view(count, height * width, product.shape[1]).transpose(1, 2)
+        # Where windows overlap, numbers of 16 bits are added up in float32.
         columns = columns.to(torch.promote_types(product.dtype, torch.float32))
         image = F.fold(columns, (2 * height, 2 * width), 4, padding=1, stride=2)
         image = image.to(product.dtype, memory_format=torch.channels_last)
@@ -62,14 +64,14 @@ class SmallConvTranspose2d(nn.ConvTranspose2d):
 def channels_last_on_cpu(x: Tensor) -> Tensor:
     """Return ``x`` ``(B, C, H, W)`` with its channels last in memory, if a processor is to compute with it.
 
-    oneDNN reorders the images of few channels and many pixels otherwise, which takes as long as to convolve
-    them. Weights had better stay as they are where they are many and become factors of a product.
+    Otherwise oneDNN reorders images of few channels and many pixels, which takes as long as the convolution.
+    Large weights had better stay as they are: they are the factors of products.
     """
-    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" and x.ndim == 4 else x
 
 
 def _better_as_product(x: Tensor, pixels: int) -> bool:
-    return pixels <= _FEW_PIXELS and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return not torch.compiler.is_compiling() and pixels <= _FEW_PIXELS and x.device.type == "cpu"
 
 
 def _plus_bias(image: Tensor, bias: Tensor | None) -> Tensor:

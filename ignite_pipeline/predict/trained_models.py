@@ -114,7 +114,7 @@ def load_trained(path: str | Path, *, device: str = "auto", precision: str | Non
     except BadInput as error:
         raise BadInput(f"{checkpoint}: {error}") from error
     predictor.to(on)
-    if signature.mode == "eval":  # else dropout would fill its masks in another order than in the run
+    if signature.kind != "image":  # the many weights of a U-Net are factors of products, as they are
         model.to(memory_format=torch.channels_last)
     return _tried(TrainedModel(checkpoint, signature, on, predictor, predictor, seed))
 

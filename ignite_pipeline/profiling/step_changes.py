@@ -7,10 +7,11 @@ from functools import partial
 
 import torch
 from ignite.engine import Engine
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from handlers.held import held_objects
+from handlers.states import lay_out_as_parameters
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.machine import available_cores
 from ignite_pipeline.profiling.changes import Change
@@ -45,38 +46,30 @@ def memory_formats(step: Step) -> list[Change]:
     kernels = [p for model in models for p in model.parameters() if p.ndim == 4]
     if not kernels:
         return []
-    now, other = torch.contiguous_format, torch.channels_last
-    if any(kernel.is_contiguous(memory_format=other) and not kernel.is_contiguous() for kernel in kernels):
-        now, other = other, now
+    is_last = any(
+        p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in kernels
+    )
+    other = torch.contiguous_format if is_last else torch.channels_last
     optimizers = [thing for thing in held if isinstance(thing, Optimizer)]
-    return [Change(f"model.to(memory_format={other})", partial(_laid_out, models, optimizers, now, other))]
+    return [Change(f"model.to(memory_format={other})", partial(_laid_out, models, optimizers, other))]
 
 
 @contextmanager
 def _laid_out(
-    models: Sequence[nn.Module],
-    optimizers: Sequence[Optimizer],
-    before: torch.memory_format,
-    after: torch.memory_format,
-) -> Iterator[None]:
-    _lay_out(models, optimizers, after)
-    try:
-        yield
-    finally:
-        _lay_out(models, optimizers, before)
-
-
-def _lay_out(
     models: Sequence[nn.Module], optimizers: Sequence[Optimizer], memory_format: torch.memory_format
-) -> None:
+) -> Iterator[None]:
+    strides = [(p, p.stride()) for model in models for p in model.parameters()]
     for model in models:
         model.to(memory_format=memory_format)
     for optimizer in optimizers:
-        for parameter, state in optimizer.state.items():
-            for name, value in state.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    # Fused kernels take momentum and weights to lie alike.
-                    state[name] = torch.empty_like(parameter).copy_(value)
+        lay_out_as_parameters(optimizer)
+    try:
+        yield
+    finally:
+        for p, before in strides:
+            p.data = torch.empty_strided(p.shape, before, dtype=p.dtype, device=p.device).copy_(p.data)
+        for optimizer in optimizers:
+            lay_out_as_parameters(optimizer)
 
 
 def pinning(setting: Setting) -> list[Change]:

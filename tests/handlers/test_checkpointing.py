@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -244,3 +245,30 @@ def test_the_best_is_loaded_by_its_score(tmp_path, model):
 def test_a_bad_argument_is_named(tmp_path, option, value):
     with pytest.raises(ValueError, match=f"{option} must be .* got {value}"):
         Checkpoints(tmp_path, {}, **{option: value})
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, partial(torch.optim.SGD, momentum=0.9)])
+def test_a_run_goes_on_alike_with_its_model_in_another_order_in_memory(tmp_path, kind):
+    weights = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 4, 2).to(memory_format=memory_format)
+        optimizer = kind(model.parameters(), lr=0.1, fused=True)
+
+        def step(engine, batch, model=model, optimizer=optimizer):
+            optimizer.zero_grad()
+            model(batch).square().mean().backward()
+            optimizer.step()
+
+        trainer = Engine(step)
+        folder = tmp_path / str(memory_format)
+        checkpoints = Checkpoints(folder, {"model": model, "optimizer": optimizer}, keep=4)
+        checkpoints.attach(trainer)
+        if memory_format == torch.channels_last:
+            checkpoints.restore(
+                trainer, load_checkpoint(tmp_path / str(torch.contiguous_format) / files(3)[0])
+            )
+        torch.manual_seed(1)
+        trainer.run([torch.randn(2, 3, 4, 4) for _ in range(3)], max_epochs=3)
+        weights.append(model.weight.detach())
+    torch.testing.assert_close(weights[1], weights[0])

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from handlers.timing_statistics import IterationTimes
+from handlers.timing_statistics import _CHUNK, IterationTimes
 
 PARTS = ("fetch", "compute", "handlers")
 
@@ -15,7 +15,7 @@ def times_of(rows):
     return times
 
 
-@pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 5000])
+@pytest.mark.parametrize("count", [1, 2, _CHUNK - 1, _CHUNK, _CHUNK + 1, 5000])
 def test_shares_and_quantiles_are_those_of_all_iterations(count):
     rows = np.random.default_rng(0).lognormal(-4, 1, (count, 3))
     times = times_of(rows)

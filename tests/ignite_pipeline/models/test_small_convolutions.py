@@ -39,7 +39,7 @@ def test_values_and_gradients_are_those_of_torch_in_fp32_within_the_precision(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_fits_in_doubles_is_computed_in_doubles(kind):
+def test_float64_is_computed_in_float64(kind):
     ours, torchs = twins(kind)
     x = torch.randn(1, 24, 4, 4, dtype=torch.float64)
     assert (ours.double()(x) - torchs.double()(x)).norm() < 1e-13

@@ -63,15 +63,16 @@ def test_a_program_gives_the_same_probabilities_for_any_number_of_images(
     assert model.training  # exporting changes nothing
 
 
+@pytest.mark.parametrize("side", [32, 64])  # without dropout, and with it
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_a_generator_s_program_draws_what_the_generator_draws(mode, tmp_path):
-    arguments = {"image_size": 32, "norm": "batch"}
+def test_a_generator_s_program_draws_what_the_generator_draws(mode, side, tmp_path):
+    arguments = {"image_size": side, "norm": "batch"}
     model, signature = build(
-        "pix2pix/generator", arguments, 32, kind="image", outputs=("A",), weights="generator", mode=mode
+        "pix2pix/generator", arguments, side, kind="image", outputs=("A",), weights="generator", mode=mode
     )
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     export_model(model, signature, tmp_path / "model.pt2")
-    program, predictor, x = load_trained(tmp_path / "model.pt2"), Predictor(model, signature), images(1, 32)
+    program, predictor, x = load_trained(tmp_path / "model.pt2"), Predictor(model, signature), images(1, side)
     for _ in range(2):
         torch.manual_seed(3)
         found = program.predict(x)

@@ -17,21 +17,25 @@ from ignite_pipeline.steps import supervised_step
 BATCH = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 0, 1])
 
 
-def parts(memory_format=torch.contiguous_format):
+ROWS, LAST = torch.contiguous_format, torch.channels_last
+
+
+def parts(*memory_formats):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 2))
-    model.to(memory_format=memory_format)
+    for convolution, memory_format in zip((model[0], model[2]), memory_formats, strict=False):
+        convolution.to(memory_format=memory_format)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=True)
     compute = Compute()
     step = supervised_step(model, optimizer, nn.functional.cross_entropy, compute=compute)
     return model, compute, step
 
 
-@pytest.mark.parametrize("before", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("before", [(ROWS, ROWS), (LAST, LAST), (ROWS, LAST)], ids=str)
 def test_another_layout_trains_alike_and_is_put_back(before):
     results = []
     for changed in (False, True):
-        model, _, step = parts(before)
+        model, _, step = parts(*before)
         engine = Engine(step)
         step(engine, BATCH)
         (change,) = memory_formats(step) if changed else [Change("none")]
@@ -40,7 +44,8 @@ def test_another_layout_trains_alike_and_is_put_back(before):
                 step(engine, BATCH)
         step(engine, BATCH)
         results.append(copy.deepcopy(model.state_dict()))
-        assert model[2].weight.is_contiguous(memory_format=before)
+        for convolution, memory_format in zip((model[0], model[2]), before, strict=True):
+            assert convolution.weight.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
