@@ -20,6 +20,7 @@ from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
 from ignite_pipeline.models.classifiers import CLASSIFIERS, fit_whitening
+from ignite_pipeline.muon import Muon, muon_groups
 from ignite_pipeline.schedules import rise_and_fall
 
 TO_TENSOR = [T.ToTensor(), T.Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))]
@@ -92,14 +93,13 @@ class Work:
         if images is not None:
             fit_whitening(model, images)
         model.to(memory_format=torch.channels_last)
-        optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=recipe["lr"],
-            momentum=recipe["momentum"],
-            nesterov=recipe["momentum"] > 0,
-            weight_decay=recipe["weight_decay"],
-            fused=True,
-        )
+        common = {name: recipe[name] for name in ("lr", "momentum", "weight_decay")}
+        optimizer: torch.optim.Optimizer
+        if recipe["muon_share"] is None:
+            nesterov = recipe["momentum"] > 0
+            optimizer = torch.optim.SGD(model.parameters(), nesterov=nesterov, fused=True, **common)
+        else:
+            optimizer = Muon(muon_groups(model, lr=recipe["muon_share"] * recipe["lr"]), **common)
         if recipe["warmup"] is None:
             schedule = LambdaLR(optimizer, lambda iteration: 1.0)
         else:

@@ -42,7 +42,7 @@ def layers_of(batch_size: int, image_size: int) -> list[Layer]:
         network(torch.randn(batch_size, channels, image_size, image_size))
     for _, module, _, _ in found:
         module._forward_hooks.clear()
-        if hasattr(module, "inplace"):  # on an input whose gradient is asked for, that is not allowed
+        if isinstance(module, nn.ReLU | nn.LeakyReLU):  # in place is not allowed on what asks for a gradient
             module.inplace = False
     return found
 
