@@ -40,4 +40,6 @@ def test_the_strongest_components_are_taken_and_training_leaves_them_alone():
     layer = Whitening(channels=1, components=1)
     layer.fit(images)
     assert layer.weight[0].flatten().var() < 1e-4 * layer.weight[0].mean() ** 2  # the mean of a patch
-    assert not layer(images).requires_grad
+    layer(images).sum().backward()
+    assert layer.weight.grad is None
+    assert layer.bias.grad is not None
