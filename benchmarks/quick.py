@@ -60,11 +60,11 @@ def pix2pix_ratio() -> Callable[[], float]:
     return lambda: seconds(steps[0]) / seconds(steps[1])
 
 
-# What each was on two cores with torch 2.15, and Ignite 0.5.5.
+# What each was on two cores of an Intel Xeon with torch 2.15 and Ignite 0.5.5.
 USUAL: dict[str, tuple[Callable[[], Callable[[], float]], float]] = {
-    "every default handler / bare Ignite": (overhead_ratio, 3.3),
-    "our batches / torchvision style": (feeding_ratio, 0.042),
-    "our pix2pix step / the plain one": (pix2pix_ratio, 0.85),
+    "every default handler / bare Ignite": (overhead_ratio, 2.74),
+    "our batches / torchvision style": (feeding_ratio, 0.054),
+    "our pix2pix step / the plain one": (pix2pix_ratio, 0.62),
 }
 
 
