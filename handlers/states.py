@@ -85,6 +85,8 @@ def freeze_parameters(thing: Any, names: Collection[str]) -> None:
 def lay_out_as_parameters(optimizer: Optimizer) -> None:
     """Let an optimizer's state lie in memory as its parameters do: fused kernels take that for granted."""
     for parameter, state in optimizer.state.items():
+        if not isinstance(parameter, Tensor) or not isinstance(state, dict):
+            continue  # somebody's own, of no parameter
         for name, value in state.items():
             is_alike = isinstance(value, Tensor) and value.shape == parameter.shape
             if is_alike and value.stride() != parameter.stride():

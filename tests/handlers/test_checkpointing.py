@@ -272,3 +272,21 @@ def test_a_run_goes_on_alike_with_its_model_in_another_order_in_memory(tmp_path,
         trainer.run([torch.randn(2, 3, 4, 4) for _ in range(3)], max_epochs=3)
         weights.append(model.weight.detach())
     torch.testing.assert_close(weights[1], weights[0])
+
+
+class Counting(torch.optim.SGD):
+    def step(self, closure=None):
+        self.state["steps"] = self.state.get("steps", 0) + 1
+        super().step(closure)
+
+
+def test_what_an_optimizer_keeps_of_no_parameter_is_put_back(tmp_path, model):
+    optimizer = Counting(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.randn(5, 3)).sum().backward()
+    trainer = Engine(lambda engine, batch: optimizer.step())
+    Checkpoints(tmp_path, {"optimizer": optimizer}).attach(trainer)
+    trainer.run([0] * 3)
+    again = Counting(model.parameters(), lr=0.1, momentum=0.9)
+    resumed = Engine(lambda engine, batch: None)
+    Checkpoints(tmp_path, {"optimizer": again}).attach(resumed).restore(resumed, load_newest(tmp_path))
+    assert again.state["steps"] == 3
