@@ -1,8 +1,6 @@
 """The rules of the house that no type checker sees."""
 
 import ast
-import subprocess
-import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -10,63 +8,33 @@ import pytest
 
 import handlers
 from ignite_pipeline import run
+from tests.support.imports import imported_by
 
 ROOT = Path(handlers.__file__).parent.parent
 
 
-CORE = (
-    "data",
-    "models",
-    "adversarial",
-    "command_line",
-    "config_file",
-    "compute",
-    "devices",
-    "errors",
-    "flat_vector",
-    "freezing",
-    "gan_steps",
-    "machine",
-    "model_modes",
-    "nested",
-    "notebook",
-    "parameter_groups",
-    "predictor",
-    "replicas",
-    "schedules",
-    "seeding",
-    "signature",
-    "standard_streams",
-    "steps",
-    "target_kinds",
-    "translation_metrics",
-)
-
-
 def modules_of(package: str) -> list[str]:
-    """Return the modules of a package, or the one module, in dots."""
-    place = ROOT.joinpath(*package.split("."))
-    paths = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    """Return the modules of a package in dots."""
+    paths = sorted((ROOT / package).rglob("*.py"))
     return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
 
 
-def imported_by(modules: list[str]) -> set[str]:
-    code = f"import sys, importlib; list(map(importlib.import_module, {modules})); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
-    return set(done.stdout.split())
+def imported(modules: list[str]) -> set[str]:
+    """Return what modules import, all that is imported for them included."""
+    return imported_by(f"import importlib; list(map(importlib.import_module, {modules}))", folder=ROOT)
 
 
 def test_handlers_know_nothing_of_what_is_trained():
     names = modules_of("handlers")
     assert len(names) > 5
-    assert not {name for name in imported_by(names) if name.split(".")[0] == "ignite_pipeline"}
+    assert not {name for name in imported(names) if name.split(".")[0] == "ignite_pipeline"}
 
 
 def test_the_core_knows_neither_handlers_nor_what_joins_the_two():
-    names = [name for part in CORE for name in modules_of(f"ignite_pipeline.{part}")]
+    names = [name for name in modules_of("ignite_pipeline") if room_of(name) == "core"]
     assert len(names) > 5
     above = {"handlers", *(f"ignite_pipeline.{room}" for room in MAY_IMPORT)}
-    assert not above & imported_by(names)
+    assert not above & imported(names)
 
 
 # What each may import, besides itself. Nothing imports in a circle, then.
