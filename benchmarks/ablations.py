@@ -79,7 +79,7 @@ def trained_from_chance(model: nn.Sequential, images: object) -> None:
 
 
 def without_biases(model: nn.Sequential, images: torch.Tensor) -> None:
-    """Stand in for ``fit_whitening``: train no biases of the first layer, which takes a tenth less time."""
+    """Stand in for ``fit_whitening``: train no biases of the first layer, nor what leads to them."""
     fit_whitening(model, images)
     model[0].requires_grad_(False)
 

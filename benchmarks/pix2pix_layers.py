@@ -32,16 +32,20 @@ def layers_of(batch_size: int, image_size: int) -> list[Layer]:
     generator, discriminator = UNetGenerator(image_size=image_size), PatchDiscriminator(6)
     found: list[Layer] = []
     for network, channels, calls in ((generator, 3, 1), (discriminator, 6, 3)):
-        name = "G" if calls == 1 else "D"
-        for module in (one for one in network.modules() if not list(one.children())):
-            module.register_forward_hook(
-                lambda module, args, _, name=name, calls=calls: found.append(
-                    (f"{name} {described(module, args[0])}", module, args[0].detach(), calls)
-                )
+        called = list[tuple[nn.Module, Tensor]]()
+        hooks = [
+            module.register_forward_pre_hook(
+                lambda module, args, to=called: to.append((module, args[0].detach()))
             )
+            for module in network.modules()
+            if not list(module.children())
+        ]
         network(torch.randn(batch_size, channels, image_size, image_size))
+        for hook in hooks:
+            hook.remove()
+        name = "G" if calls == 1 else "D"
+        found += [(f"{name} {described(module, x)}", module, x, calls) for module, x in called]
     for _, module, _, _ in found:
-        module._forward_hooks.clear()
         if isinstance(module, nn.ReLU | nn.LeakyReLU):  # in place is not allowed on what asks for a gradient
             module.inplace = False
     return found

@@ -84,6 +84,7 @@ class UNetGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the translation of ``x``."""
+        # Where an activation works in place, it does so on the skip too: relu(leaky_relu(x)) is relu(x).
         x, skips = channels_last_on_cpu(x), []
         for down in self.downs:
             x = down(x)
