@@ -1,6 +1,7 @@
 """Train a classifier of two (or more) classes of CIFAR-10: airplanes against birds.
 
 python scripts/run_cifar2.py                                   # the quick residual net
+python scripts/run_cifar2.py --model wide-resnet               # more accurate, in ten minutes on two cores
 python scripts/run_cifar2.py --model conv                      # the book's convolutional net and recipe
 python scripts/run_cifar2.py --resume runs/cifar2/...          # go on with a run that was stopped
 """
@@ -8,7 +9,7 @@ python scripts/run_cifar2.py --resume runs/cifar2/...          # go on with a ru
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -17,7 +18,7 @@ from ignite.metrics import Accuracy, Loss
 from torch import nn
 
 from handlers import EvaluateEachEpoch, LearningRate, Mistakes, StepMeans
-from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
+from ignite_pipeline.data.batch_transforms import Cutout, Normalize, RandomCrop
 from ignite_pipeline.data.cifar2 import SIDE, cifar2
 from ignite_pipeline.data.images import ImageSplits
 from ignite_pipeline.data.preprocessing import Preprocessing
@@ -45,22 +46,26 @@ class Recipe:
     warmup: float | None = None
     # Crop and flip in training, average over mirror images in validation.
     augment: bool = False
+    # The side, in pixels, of the square that is cut out of each image in training.
+    cutout: int = 0
 
 
 VALIDATION_BATCH = 500
 BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
+RESNET = Recipe(
+    epochs=12,
+    batch_size=128,
+    lr=0.3,
+    weight_decay=4e-4,
+    label_smoothing=0.05,
+    momentum=0.9,
+    muon_share=0.25,
+    warmup=0.1,
+    augment=True,
+)
 RECIPES = {
-    "resnet": Recipe(
-        epochs=12,
-        batch_size=128,
-        lr=0.3,
-        weight_decay=4e-4,
-        label_smoothing=0.05,
-        momentum=0.9,
-        muon_share=0.25,
-        warmup=0.1,
-        augment=True,
-    ),
+    "resnet": RESNET,
+    "wide-resnet": replace(RESNET, epochs=30, cutout=8),
     "conv": BOOK,
     "fully-connected": BOOK,
 }
@@ -94,7 +99,7 @@ def parser() -> Parser:
         "--model",
         choices=tuple(CLASSIFIERS),
         default="resnet",
-        help="conv and fully-connected are the book's (default: %(default)s)",
+        help="wide-resnet is more accurate, conv and fully-connected are the book's (default: %(default)s)",
     )
     add = partial(model.add_argument, default=None)
     add("--epochs", type=number(int, least=1), help=f"passes over the training images {defaults('epochs')}")
@@ -169,6 +174,7 @@ def train(run: Run) -> None:
     optimizer, schedule = build_optimizer(model, options, recipe, options.epochs * len(loader))
     loss_fn = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
     augment = [RandomCrop(padding=4, flip=0.5)] if recipe.augment else []
+    cutout = [Cutout(recipe.cutout)] if recipe.cutout else []
 
     trainer = Engine(
         supervised_step(
@@ -176,7 +182,7 @@ def train(run: Run) -> None:
             optimizer,
             loss_fn,
             compute=run.compute,
-            transform=run.place(nn.Sequential(*augment, normalize)),
+            transform=run.place(nn.Sequential(*augment, normalize, *cutout)),
             schedule=schedule,
             metrics={"accuracy": accuracy},
         )
