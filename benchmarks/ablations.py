@@ -1,4 +1,4 @@
-"""What each idea of the default recipe for CIFAR2 is worth: the accuracy without it.
+"""What each idea of the default recipe for CIFAR2 is worth: accuracy and time without it.
 
 python benchmarks/ablations.py --data-root DIR        # make bench
 """
@@ -23,6 +23,7 @@ from torch import nn
 from tqdm import tqdm
 
 import run_cifar2
+from figures import spread
 from ignite_pipeline.models import classifiers
 from ignite_pipeline.models.classifiers import GlobalMaxPool, Whitening, fit_whitening, residual_net
 
@@ -116,18 +117,19 @@ VARIANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
 }
 
 
-def accuracy(options: argparse.Namespace, seed: int) -> float:
-    """Train in this process; return the last accuracy."""
+def train(options: argparse.Namespace, seed: int) -> tuple[float, float]:
+    """Train in this process; return the last accuracy, and seconds with evaluation."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         arguments = ["--data-root", options.data_root, "--output", f"{folder}/run", "--visdom", "off"]
         arguments += ["--seed", str(seed), "--epochs", str(options.epochs)]
         with contextlib.redirect_stdout(io.StringIO()):
             run_cifar2.main(arguments)
-        return float(json.loads(Path(folder, "run", "summary.json").read_text())["final"]["val/accuracy"])
+        summary = json.loads(Path(folder, "run", "summary.json").read_text())
+    return summary["final"]["val/accuracy"], summary["timing"]["wall_s"]
 
 
 def main() -> None:
-    """Train each variant with each seed; print accuracies, and what each loses."""
+    """Train each variant with each seed; print accuracies, what each loses, and seconds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default=os.environ.get("IGNITE_PIPELINE_CIFAR2"))
     parser.add_argument("--epochs", type=int, default=8, help="of each (default: %(default)s)")
@@ -137,17 +139,19 @@ def main() -> None:
         print("not measured: give --data-root, or set IGNITE_PIPELINE_CIFAR2, to a folder of CIFAR-10")
         return
 
-    accuracies: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     for seed in tqdm(range(options.seeds), desc="seeds", leave=False):
         for name, changed in tqdm(VARIANTS.items(), desc="variants", leave=False):
             with changed():
-                accuracies[name].append(accuracy(options, seed))
-    whole = statistics.mean(accuracies["the recipe"])
+                runs[name].append(train(options, seed))
+    whole = statistics.mean(accuracy for accuracy, _ in runs["the recipe"])
     print(f"{options.epochs} epochs, {options.seeds} seeds; mean (least to largest)\n")
-    print("| | accuracy | less than the recipe |\n|---|---|---|")
-    for name, values in accuracies.items():
-        mean = statistics.mean(values)
-        print(f"| {name} | {mean:.4f} ({min(values):.4f} to {max(values):.4f}) | {whole - mean:+.4f} |")
+    print("| | accuracy | less than the recipe | seconds |\n|---|---|---|---|")
+    for name, results in runs.items():
+        accuracies, seconds = zip(*results, strict=True)
+        reached = spread(accuracies, ".4f", middle=statistics.mean)
+        taken = spread(seconds, ".1f", middle=statistics.mean)
+        print(f"| {name} | {reached} | {whole - statistics.mean(accuracies):+.4f} | {taken} |")
 
 
 if __name__ == "__main__":
