@@ -113,7 +113,6 @@ VARIANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "convolutions begin as the identity": adjusted(begin_as_identity),
     "batch norm with momentum 0.4": adjusted(forget_sooner),
     "GELU for ReLU": adjusted(use_gelu),
-    "squares of 8 pixels cut out": recipe(cutout=8),
 }
 
 

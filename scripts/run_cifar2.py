@@ -18,7 +18,7 @@ from ignite.metrics import Accuracy, Loss
 from torch import nn
 
 from handlers import EvaluateEachEpoch, LearningRate, Mistakes, StepMeans
-from ignite_pipeline.data.batch_transforms import Cutout, Normalize, RandomCrop
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 from ignite_pipeline.data.cifar2 import SIDE, cifar2
 from ignite_pipeline.data.images import ImageSplits
 from ignite_pipeline.data.preprocessing import Preprocessing
@@ -46,8 +46,6 @@ class Recipe:
     warmup: float | None = None
     # Crop and flip in training, average over mirror images in validation.
     augment: bool = False
-    # The side, in pixels, of the square that is cut out of each image in training.
-    cutout: int = 0
 
 
 VALIDATION_BATCH = 500
@@ -65,7 +63,7 @@ RESNET = Recipe(
 )
 RECIPES = {
     "resnet": RESNET,
-    "wide-resnet": replace(RESNET, epochs=30, cutout=8),
+    "wide-resnet": replace(RESNET, epochs=30),
     "conv": BOOK,
     "fully-connected": BOOK,
 }
@@ -174,7 +172,6 @@ def train(run: Run) -> None:
     optimizer, schedule = build_optimizer(model, options, recipe, options.epochs * len(loader))
     loss_fn = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
     augment = [RandomCrop(padding=4, flip=0.5)] if recipe.augment else []
-    cutout = [Cutout(recipe.cutout)] if recipe.cutout else []
 
     trainer = Engine(
         supervised_step(
@@ -182,7 +179,7 @@ def train(run: Run) -> None:
             optimizer,
             loss_fn,
             compute=run.compute,
-            transform=run.place(nn.Sequential(*augment, normalize, *cutout)),
+            transform=run.place(nn.Sequential(*augment, normalize)),
             schedule=schedule,
             metrics={"accuracy": accuracy},
         )

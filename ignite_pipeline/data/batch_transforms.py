@@ -87,38 +87,6 @@ class Normalize(nn.Module):
         return x.to(torch.float32, copy=True).mul_(self.scale).add_(self.shift)
 
 
-class Cutout(nn.Module):
-    """Set a square of each image ``(B, C, H, W)`` to 0, at a place of its own and wholly within the image.
-
-    Put it after `Normalize`, where 0 is the mean colour (DeVries and Taylor, arXiv 1708.04552, whose squares
-    may reach over the edge).
-
-    >>> Cutout(size=2)(torch.ones(1, 3, 4, 4)).sum((2, 3))
-    tensor([[12., 12., 12.]])
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        if size < 0:
-            raise ValueError(f"size must not be negative, got {size}")
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a copy of the images, each without a square."""
-        count, _, height, width = x.shape
-        rows, columns = _cut(count, height, self.size), _cut(count, width, self.size)
-        squares = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
-        return x.masked_fill(squares.to(x.device, non_blocking=True), 0)
-
-
-def _cut(count: int, side: int, size: int) -> Tensor:
-    """Return which pixels of each side are cut out, ``(count, side)``: ``size`` of them, in a row."""
-    if size > side:
-        raise ValueError(f"size={size} must be at most the image's side, {side}")
-    distance = torch.arange(side) - torch.randint(side - size + 1, (count, 1))
-    return (distance >= 0) & (distance < size)
-
-
 class Centre(nn.Module):
     """Turn uint8 in [0, 255] to float32 in [-1, 1], as tanh returns it.
 

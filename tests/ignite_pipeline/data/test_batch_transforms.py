@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ignite_pipeline.data.batch_transforms import Cutout, Normalize, RandomCrop
+from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 
 
 def pictures(count=40, side=8):
@@ -66,21 +66,6 @@ def test_augmentation_keeps_uint8():
     assert RandomCrop(1, flip=0.5)(pictures()).dtype == torch.uint8
 
 
-def test_every_square_within_the_image_is_cut_out_and_nothing_else():
-    torch.manual_seed(0)
-    x = torch.rand(500, 3, 5, 7) + 1
-    y = Cutout(3)(x)
-    places = set()
-    for before, after in zip(x, y, strict=True):
-        rows, columns = (sorted(set(part.tolist())) for part in (after[0] == 0).nonzero(as_tuple=True))
-        expected = before.clone()
-        expected[:, rows[0] : rows[0] + 3, columns[0] : columns[0] + 3] = 0
-        assert torch.equal(after, expected)
-        places.add((rows[0], columns[0]))
-    assert places == {(top, left) for top in range(3) for left in range(5)}
-    assert (x > 0).all()
-
-
 def test_normalize_gives_mean_zero_and_deviation_one():
     x = torch.randint(256, (50, 3, 9, 9), dtype=torch.uint8)
     mean, std = (x / 255).mean((0, 2, 3)), (x / 255).std((0, 2, 3), correction=0)
@@ -96,8 +81,6 @@ def test_normalize_gives_mean_zero_and_deviation_one():
         (lambda: RandomCrop(8)(pictures()), "padding=8 must be less than the image's side, 8"),
         (lambda: RandomCrop(1, size=11)(pictures()), "size=11 must be at most the padded side, 10"),
         (lambda: RandomCrop(1, flip=1.5), r"flip must be in \[0, 1\], got 1.5"),
-        (lambda: Cutout(-1), "size must not be negative, got -1"),
-        (lambda: Cutout(9)(pictures()), "size=9 must be at most the image's side, 8"),
         (lambda: Normalize([0.5], [0.0]), "std must be positive"),
     ],
 )
