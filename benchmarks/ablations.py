@@ -131,7 +131,7 @@ def main() -> None:
     """Train each variant with each seed; print accuracies, what each loses, and seconds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default=os.environ.get("IGNITE_PIPELINE_CIFAR2"))
-    parser.add_argument("--epochs", type=int, default=8, help="of each (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=6, help="of each (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each (default: %(default)s)")
     options = parser.parse_args()
     if options.data_root is None:
