@@ -59,7 +59,7 @@ def add_data_options(parser: Parser) -> None:
         required=True,
         help="a folder for each class, or train/ and val/ with these",
     )
-    add("--targets", metavar="CSV", type=absolute_path, help="a table of files and classes, for folders")
+    add("--targets", metavar="CSV", type=absolute_path, help="a table of files and what they show, in place of folders")
     add("--kind", choices=("auto", *KINDS), default="auto", help="what --targets has (default: %(default)s)")
     add("--val-share", type=share, default=0.2, help="held out where there is no val/ (default: %(default)s)")
     add("--image-size", type=side, help="side in pixels (default: that of the weights)")

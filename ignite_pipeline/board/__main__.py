@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--host",
+        metavar="ADDRESS",
         default="127.0.0.1",
         help="address to listen on; 0.0.0.0 lets everybody in the network see and change the board"
         " (default: %(default)s, this machine only)",

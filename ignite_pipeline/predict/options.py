@@ -9,7 +9,12 @@ from ignite_pipeline.devices import PRECISIONS
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Add where a trained model computes, and in which numbers."""
     add = parser.add_argument
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add(
+        "--device",
+        metavar="NAME",
+        default="auto",
+        help="auto takes a GPU if there is one; or cpu, cuda, cuda:1, mps (default: %(default)s)",
+    )
     add("--precision", choices=PRECISIONS, help="number format (default: that of the run)")
 
 

@@ -51,7 +51,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="decides every random draw (default: %(default)s)",
     )
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add(
+        "--device",
+        metavar="NAME",
+        default="auto",
+        help="auto takes a GPU if there is one; or cpu, cuda, cuda:1, mps (default: %(default)s)",
+    )
     add(
         "--precision",
         choices=PRECISIONS,
