@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from handlers.control_groups import group_folders
 from handlers.process_tree import descendants, fields_of
 
 _TICKS_A_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -76,9 +77,9 @@ class CpuReader:
 
     def _throttled_s(self) -> float:
         sum_s = 0.0
-        for path in throttling_files(self.read(f"/proc/{self.pid}/cgroup")):
+        for folder in group_folders(self.read(f"/proc/{self.pid}/cgroup"), "cpu"):
             with suppress(OSError):  # no such group, or one that is not seen from inside a container
-                sum_s += throttled_s(self.read(path))
+                sum_s += throttled_s(self.read(f"{folder}/cpu.stat"))
         return sum_s
 
 
@@ -101,28 +102,6 @@ def cores_s(stat: str, cores: Collection[int]) -> tuple[float, float]:
 def with_ended_children_s(stat: str) -> float:
     """Return the seconds that a process and its children that ended have run, from its ``stat``."""
     return sum(map(int, fields_of(stat)[11:15])) / _TICKS_A_S
-
-
-def throttling_files(groups: str) -> list[str]:
-    """Return where the throttling of a process's groups may stand, from the text of its ``cgroup``.
-
-    Of version 2 and 1, and from the group up to the root: a quota of a group above holds it, too.
-
-    >>> throttling_files("0::/a/b")
-    ['/sys/fs/cgroup/a/b/cpu.stat', '/sys/fs/cgroup/a/cpu.stat', '/sys/fs/cgroup/cpu.stat']
-    """
-    found = []
-    for line in groups.splitlines():
-        number, controllers, group = line.split(":", 2)
-        if number == "0":
-            root = "/sys/fs/cgroup"
-        elif "cpu" in controllers.split(","):
-            root = "/sys/fs/cgroup/cpu"
-        else:
-            continue
-        path = Path(group)
-        found += [f"{root}{above}/cpu.stat".replace("//", "/") for above in map(str, (path, *path.parents))]
-    return found
 
 
 def throttled_s(stat: str) -> float:

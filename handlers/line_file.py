@@ -96,6 +96,8 @@ class LineFile:
         self.flush()
         if not self.path.exists():
             return
+        if self._synced_bytes is None:  # nothing has been written here yet
+            self._synced_bytes = self.path.stat().st_size
         with open(self.path, "rb+") as file:
             try:
                 os.fsync(file.fileno())

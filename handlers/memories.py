@@ -4,13 +4,20 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
 
+from handlers.control_groups import group_folders
 from handlers.process_tree import descendants
 
 _KIB = 1024
+# In groups of version 2, and of version 1.
+_LIMIT_AND_USED = (
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,17 +63,17 @@ def resident_bytes(
 
 
 def free_bytes(*, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Return how much memory is left, by what the system and its control group say."""
+    """Return how much memory is left, by what the system and the process's control groups say."""
     try:
         free = float(_lines(proc / "meminfo")["MemAvailable"].split()[0]) * _KIB
     except (OSError, KeyError, ValueError, IndexError):
         return None
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
+    cgroup = ""
+    with suppress(OSError):  # a system without control groups
+        cgroup = (proc / "self/cgroup").read_text()
+    for folder, (limit, used) in product(group_folders(cgroup, "memory", root=groups), _LIMIT_AND_USED):
         with suppress(OSError, ValueError):  # no such group, or no limit ("max")
-            free = min(free, float((groups / limit).read_text()) - float((groups / used).read_text()))
+            free = min(free, float((folder / limit).read_text()) - float((folder / used).read_text()))
     return max(0.0, free)
 
 

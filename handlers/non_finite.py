@@ -122,13 +122,13 @@ class StopOnNonFinite:
             state["in_a_row"],
         )
 
-    def _record(self, engine: Engine, iteration: int, losses: dict[str, float], lr: float | None) -> None:
+    def _record(self, engine: Engine, iteration: int, losses: dict[str, float], lr: Any) -> None:
         epoch_length = engine.state.epoch_length or 1
         line = {
             "iteration": iteration,
             "epoch": (iteration - 1) // epoch_length + 1,
             "losses": {name: value if math.isfinite(value) else str(value) for name, value in losses.items()},
-            "lr": lr,
+            "lr": None if lr is None else float(lr),
             "samples": None if self.samples_of is None else self.samples_of(iteration),
             "metrics": {
                 name: value if math.isfinite(value) else None

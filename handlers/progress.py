@@ -3,11 +3,13 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, TextIO
 
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from handlers.attached import around_run
 from handlers.every_seconds import EverySeconds
 from handlers.timing import FetchComputeTimer
 
@@ -50,7 +52,7 @@ class ProgressLine:
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=self._wait), self.show)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.show)
-        engine.add_event_handler(Events.COMPLETED, self.close)
+        around_run(engine, lambda: closing(self))
         return self
 
     def start(self, engine: Engine) -> None:
@@ -78,8 +80,8 @@ class ProgressLine:
         self._bar.n = engine.state.iteration
         self._bar.refresh()
 
-    def close(self, engine: Engine) -> None:
-        """End the line."""
+    def close(self) -> None:
+        """End the line, however the run has ended."""
         if self._bar is not None:
             self._bar.close()
 

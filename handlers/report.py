@@ -16,6 +16,7 @@ PART_STYLES = {
     "compute": ("computing", "#00798c"),
     "handlers": ("handlers", "#8d96a3"),
     "checkpoint": ("checkpoints", "#c9cba3"),
+    "others": ("waiting for other processes", "#5c4d7d"),
     "evaluate": ("evaluating", "#66a182"),
 }
 TRAIN_COLOR, VAL_COLOR = "#8d96a3", "#00798c"
@@ -102,6 +103,8 @@ def _plot_time(axis: Any, epochs: Sequence[dict[str, Any]]) -> None:
     bottom = [0.0] * len(epochs)
     for part, (label, color) in PART_STYLES.items():
         seconds = [line.get(f"time/{part}_s") or 0.0 for line in epochs]
+        if not any(seconds):
+            continue
         axis.bar(
             [line["epoch"] for line in epochs], seconds, bottom=bottom, label=label, color=color, width=0.85
         )

@@ -77,10 +77,18 @@ def pictures_of(directory: Path) -> list[Samples | ConfusionPicture]:
         errors = found["most_confident_errors"]
         images = _decoded(directory / "mistakes.png") if errors else None
         pictures.append(ConfusionPicture(found["classes"], found["confusion"], errors, images))
-    newest = max(directory.glob("samples/*.png"), default=None)
+    newest = newest_sample(directory)
     if newest is not None and (image := _decoded(newest)) is not None:
         pictures.append(Samples(newest, image))
     return pictures
+
+
+def newest_sample(directory: Path) -> Path | None:
+    """Return the newest image of ``samples/`` in a run directory, or None.
+
+    By name: the times of files do not survive a copy of the directory.
+    """
+    return max(directory.glob("samples/*.png"), key=lambda path: (len(path.name), path.name), default=None)
 
 
 def _decoded(path: Path) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from handlers.files import read_regular
 from handlers.report import TRAIN_COLOR, VAL_COLOR, parts_of
+from handlers.report_pictures import newest_sample
 from handlers.visdom_windows import Curves, ImagePane, TextPane, TimeBars, safe_name
 
 _AXIS_TITLES = {
@@ -101,9 +102,7 @@ class RunWindows:
 
         ``OSError`` is raised if there is none or it cannot be read, ``ValueError`` if it is no PNG.
         """
-        # By name: the times of files do not survive a copy of the directory.
-        paths = (path for path in (directory / "samples").iterdir() if path.suffix == ".png")
-        path = max(paths, key=lambda path: (len(path.name), path.name), default=None)
+        path = newest_sample(directory)
         newest = None if path is None else (path.stat().st_mtime_ns, path)
         if newest is not None and newest != self._sample:
             self._sample = newest  # also if it cannot be read: that is not tried again and again

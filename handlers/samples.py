@@ -58,7 +58,9 @@ class SampleGrids:
         # A quarter of a second to import torchvision's ops: only who draws pays for it.
         from torchvision.utils import save_image
 
-        with torch.random.fork_rng():
+        # Without a list, torch takes the generators of all devices, and warns of more than one.
+        devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+        with torch.random.fork_rng(devices):
             torch.manual_seed(self.seed)
             columns = self.make_columns()
         images = torch.stack([column.cpu() for column in columns], dim=1).flatten(0, 1)

@@ -127,7 +127,7 @@ def copied(content: Any) -> Any:
 def holds_nan(content: Any) -> bool:
     """Return whether there is a tensor with NaN in a state.
 
-    >>> holds_nan({"a": [torch.zeros(2)]}), holds_nan({"a": [torch.tensor([0, torch.nan])]})
+    >>> holds_nan({"a": [torch.zeros(2)]}), holds_nan({"a": (torch.tensor([0, torch.nan]),)})
     (False, True)
     """
     if isinstance(content, Tensor):
@@ -135,7 +135,8 @@ def holds_nan(content: Any) -> bool:
         if not content.is_floating_point() or content.itemsize == 1:  # numbers of 8 bits cannot be summed
             return False
         return bool(content.sum().isnan()) and bool(content.isnan().any())
-    values = (
-        content.values() if isinstance(content, Mapping) else content if isinstance(content, list) else ()
-    )
-    return any(map(holds_nan, values))
+    if isinstance(content, Mapping):
+        content = content.values()
+    elif not isinstance(content, list | tuple):
+        return False
+    return any(map(holds_nan, content))

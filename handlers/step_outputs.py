@@ -1,6 +1,6 @@
 """The numbers that training steps return, brought to the host once in many iterations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ class Numbers:
     """
 
     def __init__(
-        self, outputs: Sequence[Any], *, first_iteration: int = 1, lrs: Sequence[float | None] = ()
+        self, outputs: Sequence[Any], *, first_iteration: int = 1, lrs: Sequence[float | Tensor | None] = ()
     ) -> None:
         self.first_iteration, self.lrs = first_iteration, lrs
         self._columns = _columns_of_alike(outputs)
@@ -70,9 +70,10 @@ class StepOutputs:
         self.readers: list[Reader] = []
         self.optimizer: Optimizer | None = None
         """The one whose learning rate is noted at each step, if there is one."""
-        self._kept: list[Any] = []
-        self._lrs: list[float | None] = []
-        self._lr: float | None = None  # of the step to come
+        self._kept: list[Mapping[str, Any]] = []
+        self._names: Set[str] = frozenset()  # of an output that was a dict of nothing but numbers
+        self._lrs: list[float | Tensor | None] = []
+        self._lr: float | Tensor | None = None  # of the step to come
         self._since: int | None = None  # the iteration after which they begin
 
     def attach(self, engine: Engine) -> "StepOutputs":
@@ -93,17 +94,27 @@ class StepOutputs:
         self._note_lr()
 
     def collect(self, engine: Engine) -> None:
-        """Keep this iteration's output."""
+        """Keep the numbers of this iteration's output, and let go of all else: it may be large."""
         if self._since is None:
             self._since = engine.state.iteration - 1
-        self._kept.append(engine.state.output)
+        output = engine.state.output
+        if type(output) is not dict or output.keys() != self._names:
+            output = self._numbers_in(output)
+        self._kept.append(output)
         if self.optimizer is not None:
             self._lrs.append(self._lr)
             self._note_lr()
 
+    def _numbers_in(self, output: Any) -> dict[str, Any]:
+        numbers = {name: value for name, value in _named(output).items() if is_number(value)}
+        if type(output) is dict and len(numbers) == len(output):
+            self._names = frozenset(numbers)
+        return numbers
+
     def _note_lr(self) -> None:
         if self.optimizer is not None:
-            self._lr = self.optimizer.param_groups[0]["lr"]
+            lr = self.optimizer.param_groups[0]["lr"]
+            self._lr = lr.clone() if isinstance(lr, Tensor) else lr
 
     def bring(self) -> None:
         """Bring what has been collected to the host, and hand it to all readers."""
@@ -135,8 +146,10 @@ def outputs_of(engine: Engine, reader: Reader) -> StepOutputs:
 def _rows_of(outputs: Sequence[Any]) -> list[dict[str, float]]:
     rows = [{name: value for name, value in _named(output).items() if is_number(value)} for output in outputs]
     tensors = [value for row in rows for value in row.values() if isinstance(value, Tensor)]
-    if len({tensor.dtype for tensor in tensors}) > 1 or any(tensor.ndim for tensor in tensors):
-        tensors = [tensor.reshape(()).float() for tensor in tensors]
+    kinds = {(tensor.dtype, tensor.device) for tensor in tensors}
+    if len(kinds) > 1 or any(tensor.ndim for tensor in tensors):
+        device = tensors[0].device
+        tensors = [tensor.reshape(()).to(device, torch.float32) for tensor in tensors]
     values = iter(torch.stack(tensors).tolist() if tensors else ())
     return [
         {name: next(values) if isinstance(value, Tensor) else float(value) for name, value in row.items()}

@@ -254,10 +254,6 @@ class FetchComputeTimer:
         """Return what takes much of the time, and who it is, the largest first: the first is the verdict."""
         return self.culprits.findings(self.times, self.seconds, self.charged.seconds["handlers"])
 
-    def verdict(self) -> str:
-        """Return the kind of the first of the findings."""
-        return self.findings()[0].kind
-
     def summary(self) -> dict[str, Any]:
         """Return the parts in seconds, the verdict, and the speed-up that perfect loading would give.
 

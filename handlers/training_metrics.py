@@ -1,5 +1,6 @@
 """What a training step reports, brought to the host once in many iterations."""
 
+import math
 from collections.abc import Mapping
 from functools import reduce
 from operator import add
@@ -21,7 +22,8 @@ class StepMeans:
 
     The step returns a dict of tensors ``()`` or numbers, or one alone, which is called ``loss``. They stay on
     the device for ``every_iters`` iterations and come over together; the means of these are published then,
-    and the means of the whole epoch at its end.
+    and the means of the whole epoch at its end. What is not finite is left out, unless nothing else is there:
+    such a batch was skipped, or is about to end the run.
 
     >>> import torch
     >>> trainer = Engine(lambda engine, batch: {"loss": torch.tensor(float(batch))})
@@ -50,10 +52,11 @@ class StepMeans:
     def read(self, numbers: Numbers) -> None:
         """Add what some steps have returned."""
         for name, values in numbers.columns().items():
-            self._window.setdefault(name, []).extend(values)
+            finite = [value for value in values if math.isfinite(value)]
+            self._window.setdefault(name, []).extend(finite)
             # Added up one by one, in order: the same bits wherever a checkpoint cuts the window.
-            self._epoch[name] = reduce(add, values, self._epoch.get(name, 0.0))
-            self._epoch_counts[name] = self._epoch_counts.get(name, 0) + len(values)
+            self._epoch[name] = reduce(add, finite, self._epoch.get(name, 0.0))
+            self._epoch_counts[name] = self._epoch_counts.get(name, 0) + len(finite)
 
     def forget(self) -> None:
         """Forget what was added."""
@@ -67,14 +70,14 @@ class StepMeans:
         """Publish the means since the last window."""
         self._bring()
         for name, values in self._window.items():
-            engine.state.metrics[f"train/{name}"] = sum(values) / len(values)
+            engine.state.metrics[f"train/{name}"] = _mean(sum(values), len(values))
         self._window = {}
 
     def publish_epoch(self, engine: Engine) -> None:
         """Publish the means since the epoch began."""
         self._bring()
         for name, total in self._epoch.items():
-            engine.state.metrics[f"train/{name}"] = total / self._epoch_counts[name]
+            engine.state.metrics[f"train/{name}"] = _mean(total, self._epoch_counts[name])
 
     def start_epoch(self, engine: Engine) -> None:
         """Forget the epoch that ended."""
@@ -93,6 +96,10 @@ class StepMeans:
         self._window = {name: list(values) for name, values in state["window"].items()}
         self._epoch = dict(state["epoch"])
         self._epoch_counts = dict(state["epoch_counts"])
+
+
+def _mean(total: float, count: int) -> float:
+    return total / count if count else math.nan
 
 
 class LearningRate:

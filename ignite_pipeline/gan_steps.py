@@ -51,7 +51,8 @@ def gan_step(
     The defaults are pix2pix's (arXiv 1611.07004, sections 3.1 and 3.3). A plain DCGAN is
     ``conditional=False, reconstruction_weight=0, discriminator_weight=1`` on batches of (noise, images).
 
-    The output has ``loss_d``, ``loss_g_adversarial``, ``loss_g_reconstruction`` (unweighted), and
+    The output has ``loss_d``, ``loss_g_adversarial``, ``loss_g_reconstruction`` (unweighted, where it
+    has a weight), and
     ``accuracy_real`` and ``accuracy_fake`` of the discriminator: detached tensors ``()`` on the device.
     """
     if discriminator_steps < 1:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,23 +15,34 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def available_memory_bytes() -> int:
-    """Return how much memory this process may still use, by what the system and its control group say.
+def available_memory_bytes(*, root: Path = Path("/")) -> int:
+    """Return how much memory this process may still use, by what the system and its control groups say.
 
-    Where neither tells, as on macOS, half of what the machine has.
+    Where neither tells, as on macOS, half of what the machine has. ``root`` holds ``proc/`` and ``sys/``.
     """
     try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        lines = dict(line.split(":") for line in (root / "proc/meminfo").read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    for folder, limit, used in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
+    for limit, used in _memory_groups(root):
         with suppress(OSError, ValueError):  # no such group, or no limit ("max")
-            free = min(free, int(Path(folder, limit).read_text()) - int(Path(folder, used).read_text()))
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
     return max(0, free)
+
+
+def _memory_groups(root: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield where limit and use of this process's control groups stand, and of all groups above."""
+    cgroup = root / "proc/self/cgroup"
+    for line in cgroup.read_text().splitlines() if cgroup.exists() else ():
+        number, controllers, group = line.split(":", 2)
+        top, below = root / "sys/fs/cgroup", Path(group.lstrip("/"))
+        for folder in (below, *below.parents):
+            if number == "0":  # version 2
+                yield top / folder / "memory.max", top / folder / "memory.current"
+            elif "memory" in controllers.split(","):
+                found = top / "memory" / folder
+                yield found / "memory.limit_in_bytes", found / "memory.usage_in_bytes"
 
 
 def keep_freed_memory() -> None:

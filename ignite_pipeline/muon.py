@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 # Of the fifth-order Newton-Schulz iteration: singular values of 0.001 come close to 1 within a few rounds.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
+_LEAST_NORM = 1e-7  # what divides by a norm keeps zeros as they are
 
 
 class Muon(Optimizer):
@@ -66,7 +67,7 @@ class Muon(Optimizer):
         step = gradient.add(moved, alpha=group["momentum"])
         after = weight
         if group["orthogonal"]:
-            after = weight * (len(weight) ** 0.5 / weight.norm())
+            after = weight * (len(weight) ** 0.5 / weight.norm().clamp_min(_LEAST_NORM))
             step = orthogonal(step.flatten(1), group["rounds"]).view_as(step)
         after = after.sub(step, alpha=group["lr"])
         buffer.copy_(moved if keep is None else torch.where(keep, buffer, moved))
@@ -81,7 +82,7 @@ def orthogonal(matrix: Tensor, rounds: int) -> Tensor:
     """
     is_high = len(matrix) > matrix.shape[1]
     x = matrix.T if is_high else matrix
-    x = x / (x.norm() + 1e-7)
+    x = x / (x.norm() + _LEAST_NORM)
     for _ in range(rounds):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)

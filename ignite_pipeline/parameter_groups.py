@@ -39,7 +39,10 @@ def layer_wise(
         for parameter in layer:
             options = (lr * decay**depth, weight_decay if parameter.ndim > 1 else 0.0)
             groups.setdefault(options, []).append(parameter)
-    return [{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()]
+    return [
+        {"params": group, "lr": lr_of_layer, "weight_decay": of_group}
+        for (lr_of_layer, of_group), group in groups.items()
+    ]
 
 
 class _Blocks:

@@ -133,7 +133,7 @@ def seeded(seed: int) -> AbstractContextManager[None]:
 
 
 class ReseedEachIteration:
-    """Seed torch's default generators from ``(seed, iteration, replica)`` before every step.
+    """Seed torch's default generators from ``(seed, iteration)`` before every step.
 
     Dropout, noise and batch transforms then draw the same numbers in a resumed run as in one that was never
     stopped. ``everything`` seeds ``random`` and ``numpy.random`` too, which costs 16 µs more.
@@ -150,10 +150,9 @@ class ReseedEachIteration:
 
     untimed_handlers = ("reseed",)
 
-    def __init__(
-        self, seed: int, *, replica: int = 0, device: torch.device | str = "cpu", everything: bool = False
-    ) -> None:
-        self.seed = position_seed(seed, STEP_STREAM, replica)
+    def __init__(self, seed: int, *, device: torch.device | str = "cpu", everything: bool = False) -> None:
+        # 0 was the number of a replica; without it, every run would draw otherwise than before.
+        self.seed = position_seed(seed, STEP_STREAM, 0)
         generators = Generators(device, everything=everything)
         self._seed_all = generators.seeders[0] if len(generators.seeders) == 1 else generators.seed
         self._first, self._seeds = 0, list[int]()  # of so many iterations, from the first of them on

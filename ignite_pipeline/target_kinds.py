@@ -21,7 +21,7 @@ class TargetKind:
 
     loss: Callable[..., nn.Module]
     metric_name: str
-    metric: Callable[[], Metric]
+    metric: Callable[..., Metric]
     maximize: bool = True
 
     def score(self, evaluator: Engine) -> float:

@@ -7,10 +7,10 @@ python scripts/run_cifar2.py --resume runs/cifar2/...          # go on with a ru
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 
 import torch
 from ignite.engine import Engine
@@ -18,6 +18,7 @@ from ignite.metrics import Accuracy, Loss
 from torch import nn
 
 from handlers import EvaluateEachEpoch, LearningRate, Mistakes, StepMeans
+from ignite_pipeline.command_line import absolute_path
 from ignite_pipeline.data.batch_transforms import Normalize, RandomCrop
 from ignite_pipeline.data.cifar2 import SIDE, cifar2
 from ignite_pipeline.data.images import ImageSplits
@@ -76,7 +77,7 @@ def parser() -> Parser:
     data.add_argument(
         "--data-root",
         metavar="DIR",
-        type=os.path.abspath,
+        type=absolute_path,
         help="CIFAR-10 files or a folder tree (default: data, downloaded)",
     )
     data.add_argument(
@@ -187,8 +188,8 @@ def train(run: Run) -> None:
     evaluator = Engine(
         evaluation_step(model, compute=run.compute, transform=normalize, mirror=recipe.augment)
     )
-    Accuracy().attach(evaluator, "accuracy")
-    Loss(loss_fn, output_transform=lambda output: (output["y_pred"], output["y"])).attach(evaluator, "loss")
+    Accuracy(device=run.device).attach(evaluator, "accuracy")
+    Loss(loss_fn, itemgetter("y_pred", "y"), device=run.device).attach(evaluator, "loss")
 
     mistakes = Mistakes(data.classes, image_of=lambda index: data.val.images[index]).attach(evaluator)
     validation = run.evaluation_loader(data.val, batch_size=VALIDATION_BATCH)

@@ -59,7 +59,7 @@ def add_data_options(parser: Parser) -> None:
         required=True,
         help="a folder for each class, or train/ and val/ with these",
     )
-    add("--targets", metavar="CSV", type=absolute_path, help="a table of files and what they show, in place of folders")
+    add("--targets", metavar="CSV", type=absolute_path, help="a table of files, in place of folders")
     add("--kind", choices=("auto", *KINDS), default="auto", help="what --targets has (default: %(default)s)")
     add("--val-share", type=share, default=0.2, help="held out where there is no val/ (default: %(default)s)")
     add("--image-size", type=side, help="side in pixels (default: that of the weights)")
@@ -198,8 +198,8 @@ def evaluations(
     evaluate: list[EvaluateEachEpoch] = []
     for prefix, evaluated in models.items():
         evaluator = Engine(evaluation_step(evaluated, compute=run.compute, transform=crop))
-        kind.metric().attach(evaluator, kind.metric_name)
-        Loss(loss_fn, itemgetter("y_pred", "y")).attach(evaluator, "loss")
+        kind.metric(device=run.device).attach(evaluator, kind.metric_name)
+        Loss(loss_fn, itemgetter("y_pred", "y"), device=run.device).attach(evaluator, "loss")
         evaluate.append(EvaluateEachEpoch(evaluator, loader, prefix=prefix))
     if options.patience is not None:
         stop = EarlyStopping(options.patience, kind.score, trainer)

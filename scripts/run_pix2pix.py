@@ -8,7 +8,6 @@ Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks"
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from handlers import EvaluateEachEpoch, LearningRate, SampleGrids, StepMeans
 from ignite_pipeline.adversarial import LOSSES
+from ignite_pipeline.command_line import absolute_path
 from ignite_pipeline.data.batch_transforms import RandomCrop, SplitPair
 from ignite_pipeline.data.paired import DIRECTIONS, paired_images
 from ignite_pipeline.data.preprocessing import Preprocessing
@@ -46,7 +46,7 @@ def parser() -> Parser:
     data.add_argument(
         "--data-root",
         metavar="DIR",
-        type=os.path.abspath,
+        type=absolute_path,
         help="holds train/ and val/, or trainA/, trainB/, ...",
     )
     data.add_argument(

@@ -13,7 +13,6 @@ from ignite_pipeline.compare.report import PART_NAMES, conclusion, of_unit
 from ignite_pipeline.compare.time_taken import TimeTaken
 
 COLORS = {"A": "#00798c", "B": "#d1495b"}
-_OTHER_COLOR = "#5c4d7d"
 
 
 def draw(found: Comparison, path: Path) -> None:
@@ -58,9 +57,10 @@ def _draw_parts(axis: Any, time: TimeTaken) -> None:
     figures = [*time.figures[-1:], *([time.beside] if time.beside is not None else [])]
     for figure in figures:
         for part in figure.parts():
-            color = PART_STYLES[part][1] if part in PART_STYLES else _OTHER_COLOR
             heights = [1e3 * statistics.fmean(one[part] for one in side) for side in (figure.a, figure.b)]
-            axis.bar(["A", "B"], heights, 0.5, bottom=bottom, label=PART_NAMES[part], color=color)
+            axis.bar(
+                ["A", "B"], heights, 0.5, bottom=bottom, label=PART_NAMES[part], color=PART_STYLES[part][1]
+            )
             bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
     axis.set_ylabel(f"ms {of_unit('an iteration', time.unit)}")
     axis.set_title("where the time went", fontsize=11, loc="left")

@@ -12,7 +12,7 @@ from ignite_pipeline.compare.metrics import Metric
 from ignite_pipeline.compare.past_runs import PastRun
 from ignite_pipeline.compare.time_taken import Figure, TimeTaken
 
-PART_NAMES = {part: name for part, (name, _) in PART_STYLES.items()} | {"others": "other processes"}
+PART_NAMES = {part: name for part, (name, _) in PART_STYLES.items()}
 _WIDEST = 34
 _LEVEL = f"{LEVEL:.0%}".replace("%", " %")
 

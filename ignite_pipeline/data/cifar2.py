@@ -4,7 +4,6 @@
 """
 
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +38,11 @@ except ImportError:  # Windows, where nothing is locked
 
 SIDE = 32
 DEFAULT_ROOT = Path("data")
+_DRAWN = ("airplane", "bird")
+
+
+class NotDownloaded(BadInput):
+    """CIFAR-10 is not there, and there is no network that would bring it."""
 
 
 def cifar2(
@@ -94,7 +98,9 @@ def cifar2(
         )
     try:
         return _cifar10(path, classes, download=True)
-    except ConnectionError as error:
+    except NotDownloaded as error:
+        if not set(classes) <= set(_DRAWN):
+            raise
         return _generated(classes, notice=f"{error}: training on GENERATED drawings, not on real images")
 
 
@@ -109,9 +115,13 @@ def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSp
     except RuntimeError as error:  # torchvision has compared digests
         if not download:
             raise BadInput(f"{root / CIFAR10_FOLDER}: CIFAR-10 is missing or damaged there") from error
-        _require_network(CIFAR10.url)
-        with _one_process_at_a_time(root):
-            splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
+        try:
+            _require_network(CIFAR10.url)
+            with _one_process_at_a_time(root):
+                splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
+        except (OSError, RuntimeError) as failure:
+            reason = getattr(failure, "reason", failure)
+            raise NotDownloaded(f"CIFAR-10 could not be downloaded to {root} ({reason})") from failure
     _require_classes(classes, splits[0].classes, where=str(root))
     train, val = (_select(split, classes) for split in splits)
     return ImageSplits("cifar10", str(root), train, val, classes=classes)
@@ -131,12 +141,7 @@ def _one_process_at_a_time(root: Path) -> Iterator[None]:
 
 def _require_network(url: str) -> None:
     # torchvision's download has no time-out: find out first, in ten seconds, whether anybody answers.
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
-    except (urllib.error.URLError, OSError) as error:
-        raise ConnectionError(
-            f"CIFAR-10 could not be downloaded ({getattr(error, 'reason', error)})"
-        ) from error
+    urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
 
 
 def _select(split: "CIFAR10", classes: tuple[str, ...]) -> ImageTensors:
@@ -197,7 +202,7 @@ def _require_classes(classes: tuple[str, ...], present: Sequence[str], *, where:
 
 
 def _generated(classes: tuple[str, ...], *, notice: str | None) -> ImageSplits:
-    _require_classes(classes, ("airplane", "bird"), where="generated data")
+    _require_classes(classes, _DRAWN, where="generated data")
     targets = {name: target for target, name in enumerate(classes)}
     train = draw_airplanes_and_birds(10_000, seed=0)
     val = draw_airplanes_and_birds(1_000, seed=1)

@@ -166,6 +166,8 @@ def class_folders(root: Path, classes: Sequence[str] | None = None) -> LabelledF
             )
         names += of_class
         targets += [target] * len(of_class)
+    if not names:
+        raise BadInput(f"{root}: holds no folder of a class, such as {classes[0]}/")
     return LabelledFiles(root, FileNames(names), torch.tensor(targets), tuple(classes))
 
 

@@ -14,7 +14,6 @@ from torch.utils.data import Dataset
 
 from ignite_pipeline.data.generated_facades import draw_facades
 from ignite_pipeline.data.images import (
-    MEMORY_LIMIT_BYTES,
     ImageSplits,
     UnreadableImage,
     count_unreadable,
@@ -61,7 +60,6 @@ def paired_images(
     image_size: int = 256,
     load_size: int | None = None,
     dataset: str = "auto",
-    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     skip_bad: bool = False,
 ) -> ImageSplits:
     """Load pairs (A, B) and put the source of ``direction`` first.
@@ -105,7 +103,6 @@ def paired_images(
             items,
             partial(_read_pair, size=sizes[split], direction=direction),
             description=f"decoding {split} pairs",
-            memory_limit_bytes=memory_limit_bytes,
             unreadable=unreadable,
         )
         for split, items in (("train", train_items), ("val", val_items))
@@ -152,11 +149,19 @@ def _find_pairs(root: Path) -> tuple[list[_Files], list[_Files]]:
 
 
 def _matched(root: Path, split: str) -> list[_Files]:
-    a, b = ({path.stem: path for path in image_files(root / f"{split}{side}")} for side in "AB")
+    a, b = (_by_stem(image_files(root / f"{split}{side}")) for side in "AB")
     if alone := sorted(a.keys() ^ b.keys()):
         where = a.get(alone[0]) or b[alone[0]]
         raise BadInput(f"{where}: no image of that name in the other folder ({len(alone)} such files)")
     return [(a[name], b[name]) for name in sorted(a)]
+
+
+def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in files:
+        if (other := found.setdefault(path.stem, path)) is not path:
+            raise BadInput(f"{path}: has the name of {other.name}; a pair has one image in each folder")
+    return found
 
 
 def _read_pair(files: _Files, *, size: int, direction: str) -> np.ndarray:

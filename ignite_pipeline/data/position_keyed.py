@@ -74,7 +74,8 @@ class PositionKeyed(Dataset[Any]):
         self._takes_batches = takes_batches(dataset)
         if skip_bad and self._takes_batches:
             raise ValueError("skip_bad needs a data set that is read sample by sample, without __getitems__")
-        self._deterministic = getattr(_innermost(dataset), "deterministic", False)
+        # What a subclass of Subset does is its own affair.
+        self._deterministic = getattr(_innermost(dataset, plain=True), "deterministic", False)
         # A byte for each sample; None where a bad one stops everything.
         size = size_of(dataset)
         self._bad = torch.zeros(size, dtype=torch.uint8) if skip_bad else None
@@ -191,7 +192,8 @@ def _bad_sample(which: str, error: Exception) -> BadSample:
     return kind(f"{which} of the data set: {type(error).__name__}: {error}")
 
 
-def _innermost(dataset: Dataset[Any]) -> Dataset[Any]:
-    while isinstance(dataset, Subset):
+def _innermost(dataset: Dataset[Any], *, plain: bool = False) -> Dataset[Any]:
+    """Return what is inside of a `Subset`, and of those in it; with ``plain``, not of its subclasses."""
+    while isinstance(dataset, Subset) and (not plain or type(dataset) is Subset):
         dataset = dataset.dataset
     return dataset

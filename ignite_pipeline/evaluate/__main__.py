@@ -39,7 +39,7 @@ def parser() -> Parser:
     add = parser.add_argument
     add("model", metavar="CHECKPOINT", help="a file, a run's directory (its best one), or a .pt2 program")
     add("data", metavar="DATA", type=named_path, help="folders of the classes, or val/ or test/ with these")
-    add("--targets", metavar="CSV", type=named_path, help="a table of files and what they show, in place of folders")
+    add("--targets", metavar="CSV", type=named_path, help="a table of files, in place of folders")
     add(
         "--output",
         metavar="DIR",

@@ -64,6 +64,15 @@ def samples_of(*iterations):
     return [index for iteration in iterations for index in sampler.indices(iteration)]
 
 
+def test_a_learning_rate_that_is_a_tensor_is_put_down_as_a_number(tmp_path):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=torch.tensor(0.5))
+    trainer = Engine(lambda engine, batch: torch.tensor(batch))
+    StopOnNonFinite(path=tmp_path / "lines", optimizer=optimizer).attach(trainer)
+    with pytest.raises(FloatingPointError):
+        trainer.run([torch.nan])
+    assert json.loads((tmp_path / "lines").read_text())["lr"] == 0.5
+
+
 @pytest.mark.parametrize("every_s", [None, 1e-9])
 def test_weights_in_memory_and_on_disk_are_those_of_the_iteration_before(tmp_path, every_s):
     (tmp_path / "clean").mkdir()

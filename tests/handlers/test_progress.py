@@ -32,6 +32,18 @@ def test_plain_lines_come_once_an_epoch(ticking_clock):
     ]
 
 
+def test_a_bar_ends_with_the_run_however_that_ends(ticking_clock):
+    def step(engine, batch):
+        raise OSError("a sample cannot be read")
+
+    stream, trainer = io.StringIO(), Engine(step)
+    trainer.logger.disabled = True
+    ProgressLine(metrics={}, stream=stream, clock=ticking_clock, redraws=True).attach(trainer)
+    with pytest.raises(OSError, match="sample"):
+        trainer.run([0])
+    assert stream.getvalue().endswith("\n")
+
+
 def test_a_long_epoch_gets_lines_between(ticking_clock):
     stream = io.StringIO()
     run(stream, clock=ticking_clock, every_s=2)

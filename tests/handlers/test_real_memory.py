@@ -10,6 +10,7 @@ from ignite.engine import Engine
 
 from handlers.memories import free_bytes, resident_bytes
 from handlers.memory_growth import MemoryGrowth
+from ignite_pipeline.machine import available_memory_bytes
 from tests.support.clocks import Clock
 
 needs_linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's counts")
@@ -20,14 +21,41 @@ def test_where_nothing_can_be_read_nothing_is_known(tmp_path):
     assert free_bytes(proc=tmp_path) is None
 
 
-def test_what_is_left_is_the_least_of_the_system_and_the_group(tmp_path):
-    (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    5000 kB\n")
-    assert free_bytes(proc=tmp_path, groups=tmp_path) == 5000 * 1024
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("7\n")
-    assert free_bytes(proc=tmp_path, groups=tmp_path) == 5000 * 1024
-    (tmp_path / "memory.max").write_text("1007\n")
-    assert free_bytes(proc=tmp_path, groups=tmp_path) == 1000
+@pytest.mark.parametrize(
+    "free",
+    [
+        lambda root: free_bytes(proc=root / "proc", groups=root / "sys/fs/cgroup"),
+        lambda root: available_memory_bytes(root=root),
+    ],
+    ids=["handlers", "core"],
+)
+@pytest.mark.parametrize(
+    ("cgroup", "folders", "limit", "used"),
+    [
+        ("0::/\n", [""], "memory.max", "memory.current"),
+        ("0::/jobs/7\n", ["jobs/7", "jobs", ""], "memory.max", "memory.current"),
+        (
+            "4:cpu:/\n3:hugetlb,memory:/jobs/7\n",
+            ["memory/jobs/7", "memory/jobs", "memory"],
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+        ),
+    ],
+)
+def test_what_is_left_is_the_least_of_the_system_and_the_groups(tmp_path, free, cgroup, folders, limit, used):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    5000 kB\n")
+    assert free(tmp_path) == 5000 * 1024  # a system without control groups
+    (tmp_path / "proc/self/cgroup").write_text(cgroup)
+    for left, name in enumerate(folders, start=1000):
+        folder = tmp_path / "sys/fs/cgroup" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / limit).write_text("max\n")
+        (folder / used).write_text("7\n")
+        assert free(tmp_path) == 5000 * 1024
+        (folder / limit).write_text(f"{left + 7}\n")
+        assert free(tmp_path) == left
+        (folder / limit).write_text("max\n")
 
 
 # A mebibyte an iteration, and a clock by which an iteration takes a second.

@@ -12,7 +12,10 @@ from PIL import Image
 from torch import nn
 
 from handlers import FetchComputeTimer, RunRecord, create_run, model_sha256, plot_report, read_config
-from handlers.files import read_metrics
+from handlers.charged_seconds import PARTS
+from handlers.files import positioned_record, read_metrics
+from handlers.line_file import LineFile
+from handlers.report import PART_STYLES
 
 
 def trainer_with(directory, *, epochs=2, fail_at=None, error=None, **options):
@@ -170,6 +173,23 @@ def test_vectors_are_recorded_and_drawn_in_one_panel(tmp_path, monkeypatch):
     assert titles["recall"] == ["validation, 0", "validation, 1"]
 
 
+def test_each_part_of_the_time_has_a_bar_if_it_took_any(tmp_path, monkeypatch):
+    assert PART_STYLES.keys() == set(PARTS)
+    trainer = Engine(lambda engine, batch: None)
+    times = {"time/fetch_s": 1.0, "time/others_s": 2.0}
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: trainer.state.metrics.update(times))
+    with RunRecord(tmp_path).attach(trainer):
+        trainer.run([0], max_epochs=2)
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path: drawn.extend(figure.axes))
+    plot_report(tmp_path)
+    (time,) = (axis for axis in drawn if axis.get_title() == "where the time went")
+    assert {bars.get_label(): bars[0].get_height() for bars in time.containers} == {
+        "waiting for data": 1.0,
+        "waiting for other processes": 2.0,
+    }
+
+
 def test_a_metric_that_is_called_like_a_part_of_a_line_hides_none(tmp_path):
     trainer = Engine(lambda engine, batch: engine.state.metrics.update({"epoch": 0.5, "kind": 7.0}))
     with RunRecord(tmp_path, report=False).attach(trainer):
@@ -177,6 +197,20 @@ def test_a_metric_that_is_called_like_a_part_of_a_line_hides_none(tmp_path):
     assert read_metrics(tmp_path) == [
         {"kind": "epoch", "epoch": epoch, "iteration": epoch} for epoch in (1, 2)
     ]
+
+
+def test_a_disk_that_fails_before_anything_is_written_costs_no_line(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iteration": 1}\n')
+    lines = LineFile(path, as_record=positioned_record)
+
+    def fail(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        lines.sync()
+    assert lines.read() == [{"iteration": 1}]
 
 
 def test_lines_that_a_disk_has_taken_and_not_kept_are_written_again(tmp_path, monkeypatch):

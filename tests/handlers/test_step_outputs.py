@@ -1,5 +1,7 @@
 """What steps return is brought to the host once, for all who read it."""
 
+import weakref
+
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -43,8 +45,41 @@ def test_numbers_are_the_same_however_they_come(outputs):
     assert numbers.columns() == {"loss": [0.5, 0.5], "n": [3, 3]}
 
 
-def test_each_row_has_its_iteration_and_the_rate_that_its_step_had():
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+@pytest.mark.parametrize(
+    "output",
+    [
+        lambda number, image: {"loss": number, "y_pred": image},
+        lambda number, image: {"loss": number} if number < 2 else {"loss": number, "y_pred": image},
+        lambda number, image: (number, image),
+        lambda number, image: image,
+    ],
+)
+def test_what_is_no_number_is_not_kept(output):
+    images = []
+
+    def step(engine, batch):
+        image = torch.zeros(batch, 1000)
+        images.append(weakref.ref(image))
+        return output(torch.tensor(float(engine.state.iteration)), image)
+
+    trainer, reader = Engine(step), Reader()
+    outputs = StepOutputs().attach(trainer)
+    outputs.readers.append(reader)
+    trainer.run([2] * 4)
+    assert [image() for image in images[:-1]] == [None] * 3  # the engine's state has the last
+    outputs.bring()
+    assert len(reader.seen) == 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_numbers_of_several_devices_come_together():
+    output = {"loss": torch.tensor(0.5, device="cuda"), "temperature": torch.tensor(2.0)}
+    assert Numbers([output] * 2).columns() == {"loss": [0.5, 0.5], "temperature": [2.0, 2.0]}
+
+
+@pytest.mark.parametrize("lr", [1.0, torch.tensor(1.0)], ids=["number", "tensor"])
+def test_each_row_has_its_iteration_and_the_rate_that_its_step_had(lr):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
 
     def step(engine, batch):
         optimizer.param_groups[0]["lr"] /= 2  # as a schedule does after its step

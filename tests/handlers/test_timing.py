@@ -159,6 +159,6 @@ def test_what_is_timed_before_a_run_is_no_part_of_it(clock, trainer):
 def test_a_short_run_has_no_verdict(clock, trainer):
     timer = FetchComputeTimer(clock=clock).attach(trainer)
     trainer.run([0] * 20)  # of which the first does not count
-    assert timer.verdict() == "too few iterations to say"
+    assert timer.findings()[0].kind == "too few iterations to say"
     trainer.run([0] * 3)
-    assert timer.verdict() == "compute-bound"
+    assert timer.findings()[0].kind == "compute-bound"

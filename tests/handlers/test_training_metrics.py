@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -28,6 +30,17 @@ def test_windows_and_epochs_have_means_of_their_own():
     assert windows == [2.5, (5 + 6 + 1 + 2) / 4, (3 + 4 + 5 + 6) / 4]
     assert epochs == [3.5, 3.5]
     assert engine.state.metrics["train/accuracy"] == pytest.approx(0.35)
+
+
+def test_a_batch_that_was_skipped_is_in_no_mean():
+    nan = math.nan
+    engine = trainer()
+    StepMeans(every_iters=2).attach(engine)
+    windows = published(engine, Events.ITERATION_COMPLETED(every=2))
+    epochs = published(engine, Events.EPOCH_COMPLETED)
+    engine.run([1.0, nan, math.inf, nan, 3.0, 5.0])
+    assert windows == [1.0, pytest.approx(nan, nan_ok=True), 4.0]
+    assert epochs == [3.0]
 
 
 @pytest.mark.parametrize("cut", range(1, 12))

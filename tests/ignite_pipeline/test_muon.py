@@ -34,6 +34,16 @@ def convolution(weight, **options):
     return Muon([{"params": [weight], "orthogonal": True, **options}], lr=0.1)
 
 
+def test_a_weight_of_zeros_learns_as_any_other():
+    weight = nn.Parameter(torch.zeros(4, 3, 3, 3))
+    optimizer = convolution(weight)
+    first, second = (step[0] for step in (steps(optimizer, [0]), steps(optimizer, [1])))
+    torch.testing.assert_close(
+        torch.linalg.svdvals(first.flatten(1)), torch.full((4,), 0.1), rtol=0.4, atol=0
+    )
+    assert second.isfinite().all()
+
+
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (6, 6)])
 def test_singular_values_come_close_to_one(shape):
     values = torch.linalg.svdvals(orthogonal(torch.randn(shape), rounds=6))

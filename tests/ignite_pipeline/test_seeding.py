@@ -40,15 +40,6 @@ def test_dropout_in_a_resumed_run_draws_what_it_would_have_drawn():
     assert len({tuple(output) for output in whole}) == 10
 
 
-def test_replicas_draw_differently():
-    def draw(replica):
-        trainer = Engine(lambda engine, batch: torch.rand(()).item())
-        ReseedEachIteration(0, replica=replica).attach(trainer)
-        return trainer.run([0]).output
-
-    assert draw(0) != draw(1)
-
-
 def test_kernels_are_made_deterministic_without_loading_a_compiler():
     code = (
         "import sys, torch; from ignite_pipeline.seeding import make_deterministic;"

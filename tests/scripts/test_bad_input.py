@@ -18,6 +18,7 @@ from tests.support.runs import SMALL
         (["--classes", "airplane"], "classes must name at least two, got airplane"),
         (["--data-root", "{tmp}/damaged"], "{tmp}/damaged/train/bird/001.png: not a readable image"),
         (["--output", "{tmp}/file/run"], "--output {tmp}/file/run cannot be written: Not a directory"),
+        (["--data-root", ""], "argument --data-root: must name a file or a folder, got ''"),
         (["--output", ""], "argument --output: must name a file or a folder, got ''"),
         (["--resume", ""], "argument --resume: must name a file or a folder, got ''"),
         (["--output", "{tmp}/taken"], "{tmp}/taken already holds a run"),

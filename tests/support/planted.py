@@ -186,7 +186,7 @@ def one_of_three(loop):
 def slow_start(loop):
     loop.fetch_s = lambda number: 0.5 if number <= LENGTH else FETCH_S
     loop.time().run(epochs=10)
-    assert loop.timer.verdict() == "compute-bound"
+    assert loop.timer.findings()[0].kind == "compute-bound"
 
 
 @planted("a loader that stalls at each 50th batch", "data-bound", None, 21 / 31)

@@ -1,7 +1,9 @@
 import hashlib
 import os
 import pickle
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -134,10 +136,39 @@ def test_without_a_network_auto_draws_and_says_so(tmp_path, monkeypatch, no_netw
 
 def test_cifar10_is_strict(tmp_path, monkeypatch, no_network):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OSError, match="CIFAR-10 could not be downloaded"):
+    with pytest.raises(BadInput, match=r"CIFAR-10 could not be downloaded to data \(.*refused"):
         cifar2(dataset="cifar10")
+    with pytest.raises(BadInput, match="CIFAR-10 could not be downloaded"):
+        cifar2(classes=["cat", "dog"])  # nobody draws these
+    Path("data", CIFAR10.base_folder).mkdir(parents=True)
+    with pytest.raises(BadInput, match="CIFAR-10 could not be downloaded"):
+        cifar2()  # a damaged one was meant
     with pytest.raises(ValueError, match="CIFAR-10 is missing or damaged"):
         cifar2(tmp_path, dataset="cifar10")
+
+
+class AnswersWithGarbage(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.write(b"garbage")
+
+    def log_message(self, *words):
+        pass
+
+
+def test_a_download_that_fails_half_way_is_no_download(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with HTTPServer(("127.0.0.1", 0), AnswersWithGarbage) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz")
+        with pytest.raises(BadInput, match="CIFAR-10 could not be downloaded"):
+            cifar2(dataset="cifar10")
+        assert cifar2().name == "generated"
+        server.shutdown()
 
 
 def test_drawings_depend_on_seed_and_index_alone():

@@ -28,6 +28,16 @@ def test_folders_that_are_called_like_splits_are_no_classes(tmp_path, names):
         image_folder(tmp_path)
 
 
+@pytest.mark.parametrize("flat", [[], ["1.png"]])
+def test_validation_without_a_folder_of_a_class_is_refused(tmp_path, flat):
+    for folder in ("train/cat", "train/dog", "val"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("train/cat/1.png", "train/dog/1.png", *(f"val/{name}" for name in flat)):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    with pytest.raises(BadInput, match=r"val: holds no folder of a class, such as cat/"):
+        image_folder(tmp_path)
+
+
 AS_NOBODY = """
 import os, sys
 from ignite_pipeline.data.image_folder import image_folder

@@ -25,9 +25,28 @@ class Noisy(Dataset):
         return index, torch.rand(()), random.random(), np.random.rand()
 
 
+class Silent(Dataset):
+    """Draws nothing, and says so."""
+
+    deterministic = True
+
+    def __len__(self):
+        return SIZE
+
+    def __getitem__(self, index):
+        return index
+
+
 class NoisyBatches(Noisy):
     def __getitems__(self, indices):
         return torch.tensor(indices), torch.rand(len(indices))
+
+
+class Jittered(Subset):
+    """Draws on its own, though what is inside of it does not."""
+
+    def __getitem__(self, index):
+        return self.dataset[self.indices[index]], torch.rand(())
 
 
 def images():
@@ -41,6 +60,7 @@ DATASETS = {
     "torch": TensorDataset(torch.arange(SIZE), torch.rand(SIZE)),
     "subset of samples": Subset(Noisy(), range(0, SIZE, 2)),
     "subset of batches": Subset(images(), range(0, SIZE, 2)),
+    "subset of a kind of its own": Jittered(Silent(), range(0, SIZE, 2)),
 }
 
 

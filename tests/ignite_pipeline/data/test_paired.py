@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,12 @@ def damage_unmatched(root):
     (root / "train").rename(root / "elsewhere")
 
 
+def damage_twice(root):
+    damage_unmatched(root)
+    (root / "trainB" / "2.png").rename(root / "trainB" / "1.png")
+    shutil.copy(root / "trainB" / "1.png", root / "trainB" / "1.jpg")
+
+
 def damage_sizes(root):
     damage_unmatched(root)
     (root / "trainB" / "2.png").unlink()
@@ -109,6 +117,7 @@ def damage_sizes(root):
         (damage_no_val, {}, "holds neither train/ and val/ .* nor trainA/, trainB/, valA/ and valB/"),
         (damage_empty, {}, "train: holds no image"),
         (damage_unmatched, {}, "trainA/1.png: no image of that name in the other folder"),
+        (damage_twice, {}, "trainB/1.png: has the name of 1.jpg; a pair has one image in each folder"),
         (damage_sizes, {}, "trainB/1.png: is 8x9, but .*trainA/1.png is 8x8"),
         (damage_nothing, {"direction": "AtoC"}, "direction must be AtoB or BtoA, got 'AtoC'"),
         (damage_nothing, {"load_size": 8}, "load_size must be at least image_size=32, got 8"),
