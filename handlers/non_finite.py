@@ -81,7 +81,8 @@ class StopOnNonFinite:
         for place, (lr, row) in enumerate(zip(numbers.lrs, numbers.rows(), strict=True)):
             losses = {name: value for name, value in row.items() if self._is_loss(name)}
             if not all(map(math.isfinite, losses.values())):
-                self._unchecked.append((numbers.first_iteration + place, lr, losses))
+                number = None if lr is None else float(lr)
+                self._unchecked.append((numbers.first_iteration + place, number, losses))
 
     def forget(self) -> None:
         """Forget a run that this one does not go on with."""
@@ -122,13 +123,13 @@ class StopOnNonFinite:
             state["in_a_row"],
         )
 
-    def _record(self, engine: Engine, iteration: int, losses: dict[str, float], lr: Any) -> None:
+    def _record(self, engine: Engine, iteration: int, losses: dict[str, float], lr: float | None) -> None:
         epoch_length = engine.state.epoch_length or 1
         line = {
             "iteration": iteration,
             "epoch": (iteration - 1) // epoch_length + 1,
             "losses": {name: value if math.isfinite(value) else str(value) for name, value in losses.items()},
-            "lr": None if lr is None else float(lr),
+            "lr": lr,
             "samples": None if self.samples_of is None else self.samples_of(iteration),
             "metrics": {
                 name: value if math.isfinite(value) else None

@@ -111,7 +111,8 @@ def _plot_time(axis: Any, epochs: Sequence[dict[str, Any]]) -> None:
         bottom = [below + height for below, height in zip(bottom, seconds, strict=True)]
     axis.set(xlabel="epoch", title="where the time went", ylabel="seconds")
     axis.set_ylim(0, 1.45 * max(bottom, default=1.0) or 1.0)
-    axis.legend(fontsize=7, ncols=2, loc="upper center")
+    if axis.containers:
+        axis.legend(fontsize=7, ncols=2, loc="upper center")
 
 
 def _title(directory: Path, summary: dict[str, Any]) -> str:

@@ -97,7 +97,7 @@ class StepOutputs:
         """Keep the numbers of this iteration's output, and let go of all else: it may be large."""
         if self._since is None:
             self._since = engine.state.iteration - 1
-        output = engine.state.output
+        output: Any = engine.state.output
         if type(output) is not dict or output.keys() != self._names:
             output = self._numbers_in(output)
         self._kept.append(output)
