@@ -1,6 +1,7 @@
 """What a run has left to look at beside its curves: its confusion matrix, and samples."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,18 +78,21 @@ def pictures_of(directory: Path) -> list[Samples | ConfusionPicture]:
         errors = found["most_confident_errors"]
         images = _decoded(directory / "mistakes.png") if errors else None
         pictures.append(ConfusionPicture(found["classes"], found["confusion"], errors, images))
-    newest = newest_sample(directory)
+    newest = None
+    with suppress(OSError):  # there are none
+        newest = newest_sample(directory)
     if newest is not None and (image := _decoded(newest)) is not None:
         pictures.append(Samples(newest, image))
     return pictures
 
 
 def newest_sample(directory: Path) -> Path | None:
-    """Return the newest image of ``samples/`` in a run directory, or None.
+    """Return the newest image of ``samples/`` in a run directory, or None; ``OSError`` if it is no folder.
 
     By name: the times of files do not survive a copy of the directory.
     """
-    return max(directory.glob("samples/*.png"), key=lambda path: (len(path.name), path.name), default=None)
+    paths = (path for path in (directory / "samples").iterdir() if path.suffix == ".png")
+    return max(paths, key=lambda path: (len(path.name), path.name), default=None)
 
 
 def _decoded(path: Path) -> Any:

@@ -42,9 +42,10 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "shut").mkdir()
     (tmp_path / "a.png").touch()
     scan = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: (refuse if Path(path).name == "shut" else scan)(path))
-    with pytest.raises(BadInput, match="shut: cannot be read as a folder"):
-        find_images([str(tmp_path)])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lambda path: (refuse if Path(path).name == "shut" else scan)(path))
+        with pytest.raises(BadInput, match="shut: cannot be read as a folder"):
+            find_images([str(tmp_path)])
 
 
 def test_a_folder_that_looks_like_a_pattern_means_itself(tmp_path, monkeypatch):
