@@ -102,6 +102,7 @@ VARIANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "features before the last layer not scaled": part("GlobalMaxPool", lambda scale: GlobalMaxPool()),
     "no residual": part("Residual", nn.Sequential),
     "half the width": net(width=16),
+    "twice the width": net(width=64),
     "no crops, flips and mirror images": recipe(augment=False),
     "no label smoothing": recipe(label_smoothing=0.0),
     "no weight decay": recipe(weight_decay=0.0),

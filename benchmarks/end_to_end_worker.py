@@ -238,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--framework", choices=FRAMEWORKS, required=True)
     parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--model", choices=("conv", "resnet"), required=True)
+    parser.add_argument("--model", choices=CLASSIFIERS, required=True)
     parser.add_argument("--recipe", type=json.loads, required=True, help="one of scripts/run_cifar2.py")
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)

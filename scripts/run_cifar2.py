@@ -1,14 +1,13 @@
 """Train a classifier of two (or more) classes of CIFAR-10: airplanes against birds.
 
 python scripts/run_cifar2.py                                   # the quick residual net
-python scripts/run_cifar2.py --model wide-resnet               # more accurate, in ten minutes on two cores
 python scripts/run_cifar2.py --model conv                      # the book's convolutional net and recipe
 python scripts/run_cifar2.py --resume runs/cifar2/...          # go on with a run that was stopped
 """
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 
@@ -51,20 +50,18 @@ class Recipe:
 
 VALIDATION_BATCH = 500
 BOOK = Recipe(epochs=100, batch_size=64, lr=0.01)
-RESNET = Recipe(
-    epochs=12,
-    batch_size=128,
-    lr=0.3,
-    weight_decay=4e-4,
-    label_smoothing=0.05,
-    momentum=0.9,
-    muon_share=0.25,
-    warmup=0.1,
-    augment=True,
-)
 RECIPES = {
-    "resnet": RESNET,
-    "wide-resnet": replace(RESNET, epochs=30),
+    "resnet": Recipe(
+        epochs=12,
+        batch_size=128,
+        lr=0.3,
+        weight_decay=4e-4,
+        label_smoothing=0.05,
+        momentum=0.9,
+        muon_share=0.25,
+        warmup=0.1,
+        augment=True,
+    ),
     "conv": BOOK,
     "fully-connected": BOOK,
 }
@@ -98,7 +95,7 @@ def parser() -> Parser:
         "--model",
         choices=tuple(CLASSIFIERS),
         default="resnet",
-        help="wide-resnet is more accurate, conv and fully-connected are the book's (default: %(default)s)",
+        help="conv and fully-connected are the book's (default: %(default)s)",
     )
     add = partial(model.add_argument, default=None)
     add("--epochs", type=number(int, least=1), help=f"passes over the training images {defaults('epochs')}")

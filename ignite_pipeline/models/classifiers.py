@@ -4,7 +4,6 @@ The book is "Deep Learning with PyTorch" (Stevens, Antiga and Viehmann, 2020), c
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import cast
 
 import torch
@@ -139,7 +138,6 @@ def residual_net(num_classes: int = 2, *, width: int = 32) -> nn.Module:
 
 CLASSIFIERS: dict[str, Callable[[int], nn.Module]] = {
     "resnet": residual_net,
-    "wide-resnet": partial(residual_net, width=64),
     "conv": conv_net,
     "fully-connected": fully_connected,
 }
