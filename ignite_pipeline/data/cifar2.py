@@ -4,7 +4,6 @@
 """
 
 import os
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -26,6 +25,7 @@ from ignite_pipeline.data.images import (
     subfolders,
 )
 from ignite_pipeline.data.known_files import CIFAR10_FOLDER
+from ignite_pipeline.downloads import require_answer
 from ignite_pipeline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSp
         if not download:
             raise BadInput(f"{root / CIFAR10_FOLDER}: CIFAR-10 is missing or damaged there") from error
         try:
-            _require_network(CIFAR10.url)
+            require_answer(CIFAR10.url)
             with _one_process_at_a_time(root):
                 splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
         except (OSError, RuntimeError) as failure:
@@ -137,11 +137,6 @@ def _one_process_at_a_time(root: Path) -> Iterator[None]:
     with open(root / ".download", "w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
         yield
-
-
-def _require_network(url: str) -> None:
-    # torchvision's download has no time-out: find out first, in ten seconds, whether anybody answers.
-    urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
 
 
 def _select(split: "CIFAR10", classes: tuple[str, ...]) -> ImageTensors:

@@ -4,7 +4,6 @@ import difflib
 import functools
 import inspect
 import re
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from ignite_pipeline.command_line import say, speaks
 from ignite_pipeline.data.preprocessing import Preprocessing
+from ignite_pipeline.downloads import require_answer
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.models.weight_files import load_weights, read_state_dict
 
@@ -143,8 +143,7 @@ def default_weights(name: str) -> Path:
     say(f"downloading {url}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # torch's download has no time-out: find out first, in ten seconds, whether anybody answers.
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
+        require_answer(url)
         torch.hub.download_url_to_file(url, str(path), digest and digest.group(1), progress=speaks())
     except (OSError, RuntimeError) as error:
         raise BadInput(
