@@ -2,6 +2,7 @@
 
 make bench
 python benchmarks/report.py feeding.py   # these alone; the other sections stay
+python benchmarks/report.py "end_to_end.py --models conv"   # one section of several
 """
 
 import argparse
@@ -15,7 +16,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 BENCHMARKS = {
-    "A training, end to end": "end_to_end.py",
+    "A training, end to end: the book's net": "end_to_end.py --models conv",
+    "A training, end to end: the default net": "end_to_end.py --models resnet",
     "Overhead an iteration": "overhead.py",
     "What is said of a slow loop": "diagnosis.py",
     "Feeding images": "feeding.py",
@@ -48,12 +50,12 @@ def processor() -> str:
 def main() -> None:
     """Run them one after the other; each section is written as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = list(BENCHMARKS.values())
+    names = [*dict.fromkeys(command.split()[0] for command in BENCHMARKS.values())]
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"benchmarks to run (default: all, {' '.join(names)})"
     )
     wanted = parser.parse_args().names or names
-    if unknown := set(wanted) - set(names):
+    if unknown := set(wanted) - {*names, *BENCHMARKS.values()}:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
 
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "pytorch-ignite"))
@@ -64,27 +66,28 @@ def main() -> None:
     path = HERE.parent / "BENCHMARKS.md"
     parts = path.read_text().split("\n## ")[1:] if path.exists() else []
     sections = {part.split("\n")[0]: part.strip() for part in parts}
-    for title, name in BENCHMARKS.items():
-        if name in wanted:
-            print(f"{title} ({name}) ...", flush=True)
-            sections[title] = section(title, name)
+    for title, command in BENCHMARKS.items():
+        if command in wanted or command.split()[0] in wanted:
+            print(f"{title} ({command}) ...", flush=True)
+            sections[title] = section(title, command)
             text = [head, *(f"## {sections[it]}\n" for it in BENCHMARKS if it in sections)]
             path.write_text("\n".join(text))
 
 
-def section(title: str, name: str) -> str:
+def section(title: str, command: str) -> str:
     """Run a benchmark; return its section."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, (HERE.parent / "scripts", HERE.parent))),
     }
     start = time.perf_counter()
-    command = [sys.executable, str(HERE / name)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    script, *options = command.split()
+    words = [sys.executable, str(HERE / script), *options]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=environment, check=False)
     took = f"{time.strftime('%Y-%m-%d')}, {time.perf_counter() - start:.0f} s"
     machine = f"{processor()}, {os.cpu_count()} cores"
     status = f"\n\n(it ended with status {done.returncode})" if done.returncode else ""
-    return f"{title}\n\n`python benchmarks/{name}`, {took}, {machine}\n\n{done.stdout.strip()}{status}"
+    return f"{title}\n\n`python benchmarks/{command}`, {took}, {machine}\n\n{done.stdout.strip()}{status}"
 
 
 if __name__ == "__main__":
