@@ -103,6 +103,7 @@ class Checkpoints:
         self.failure: str | None = None
         self.is_saving = False
         self._best: Best = None
+        self._score_is_missed = False
         self._saved_at: int | None = None
         self._tried_at: int | None = None
         self._pool = ThreadPoolExecutor(1, "checkpoint")
@@ -162,12 +163,22 @@ class Checkpoints:
     def save_scored(self, engine: Engine) -> None:
         """Save, and keep this checkpoint if its score is the best."""
         self.wait()
-        value = math.nan if self.score is None else float(engine.state.metrics.get(self.score, math.nan))
+        value = self._score_in(engine.state.metrics)
         sign = 1 if self.maximize else -1
         best = self._best
         if not math.isnan(value) and (best is None or sign * value > sign * best[0]):
             best = value, engine.state.iteration
         self._save(engine, best)
+
+    def _score_in(self, metrics: Mapping[str, Any]) -> float:
+        if self.score is None:
+            return math.nan
+        numbers = scalars(metrics)
+        if self.score not in numbers and not self._score_is_missed:
+            self._score_is_missed = True
+            there = ", ".join(name for name in numbers if not name.startswith("time/")) or "none"
+            _LOGGER.warning("no checkpoint is the best: there is no metric %s, but %s", self.score, there)
+        return numbers.get(self.score, math.nan)
 
     def save(self, engine: Engine) -> None:
         """Save, unless this iteration has been."""

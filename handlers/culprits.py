@@ -1,11 +1,13 @@
 """Who takes the time of a run, and its memory: handlers, parts of the step, transforms, others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from ignite.engine import Engine
 
+from handlers.attached import around_run
 from handlers.diagnosis import LARGE_SHARE, diagnose, largest_handler, slow_phases
 from handlers.findings import Finding
 from handlers.foreign_load import ForeignLoad
@@ -39,6 +41,14 @@ class Culprits:
         self._handlers_have_names = self.handlers.observe(engine)
         self.garbage.attach(engine)
         self.cores.attach(engine)
+        around_run(engine, self._stopping)
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.step.stop()  # a step that raises leaves its hooks behind
 
     def begin(self, engine: Engine, *, iteration: int, make_event: Callable[[], Any] | None) -> None:
         """Begin a run of the engine, at an iteration; ``make_event`` as in `StepParts.begin`."""

@@ -11,8 +11,9 @@ import torch
 class DeviceTimeline:
     """Marks before and after each step in the device's queue, read when the device has passed them.
 
-    ``make_event`` returns events with ``record()``, ``query()`` and ``elapsed_time(later)`` in milliseconds,
-    as `torch.cuda.Event` with ``enable_timing=True`` does. Events are used again and again.
+    ``make_event`` returns events with ``record()``, ``query()``, ``synchronize()`` and
+    ``elapsed_time(later)`` in milliseconds, as `torch.cuda.Event` with ``enable_timing=True`` does. They are
+    used again and again.
     """
 
     def __init__(self, make_event: Callable[[], Any]) -> None:
@@ -34,6 +35,11 @@ class DeviceTimeline:
     def end_step(self, note: Any) -> None:
         """Mark the end of the step; ``note`` comes back with its times."""
         self._pending.append((self._start, self._mark(), note))
+
+    def wait(self) -> None:
+        """Wait until the device has done all steps."""
+        if self._pending:
+            self._pending[-1][1].synchronize()
 
     def passed(self) -> Iterator[tuple[float, float, Any]]:
         """Yield, for each step that the device has done: seconds idle before it, seconds busy, its note.

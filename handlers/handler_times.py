@@ -79,13 +79,14 @@ class HandlerTimes:
             observed.append(entry)
         return observed
 
-    def sum_of(self, event: Enum, handler: Callable[..., Any]) -> list[float]:
+    def sum_of(self, event: Enum | str, handler: Callable[..., Any]) -> list[float]:
         """Return where the seconds of a handler are added up; ``untimed_s`` if they are left out."""
         name, place, owner = described(handler)
         is_own = self.own is not None and owner is self.own
         if is_own or name.rpartition(".")[2] in getattr(type(owner), "untimed_handlers", ()):
             return self.untimed_s
-        return self._sums_s.setdefault((event.name, name, place), [0.0])
+        what = getattr(event, "name", event)  # Ignite lets a word be an event
+        return self._sums_s.setdefault((what, name, place), [0.0])
 
     def largest(self) -> list[HandlerTime]:
         """Return what has taken time, the largest first: an item for each handler of each event."""

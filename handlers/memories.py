@@ -73,8 +73,19 @@ def free_bytes(*, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgrou
         cgroup = (proc / "self/cgroup").read_text()
     for folder, (limit, used) in product(group_folders(cgroup, "memory", root=groups), _LIMIT_AND_USED):
         with suppress(OSError, ValueError):  # no such group, or no limit ("max")
-            free = min(free, float((folder / limit).read_text()) - float((folder / used).read_text()))
+            taken = float((folder / used).read_text()) - _file_pages_bytes(folder)
+            free = min(free, float((folder / limit).read_text()) - taken)
     return max(0.0, free)
+
+
+def _file_pages_bytes(group: Path) -> float:
+    """Return how much of a control group's memory are pages of files, which go when others need them."""
+    with suppress(OSError, ValueError):
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # Version 1 counts the groups below under another name.
+        kinds = ("active_file", "inactive_file")
+        return sum(float(counts.get(f"total_{kind}", counts.get(kind, 0))) for kind in kinds)
+    return 0.0
 
 
 def _lines(path: Path) -> dict[str, str]:

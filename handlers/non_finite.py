@@ -1,4 +1,4 @@
-"""Handlers that stop a run which should not go on, and say why."""
+"""Stop a run whose loss is no number any more, and say why."""
 
 import logging
 import math

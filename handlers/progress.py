@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, TextIO
 
 from ignite.engine import Engine, Events
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from handlers.attached import around_run
 from handlers.every_seconds import EverySeconds
 from handlers.timing import FetchComputeTimer
+from handlers.training_metrics import scalars
 
 
 class ProgressLine:
@@ -20,7 +21,8 @@ class ProgressLine:
     On a terminal it is a ``tqdm`` bar over the whole run, redrawn at most ten times a second; elsewhere
     a plain line after every epoch, and every ``every_s`` seconds inside a long one. ``redraws`` decides
     otherwise: in a notebook, say, a bar is redrawn once a second. ``metrics`` maps
-    the names that are published to those that are shown; ``batch_size`` turns iterations into images.
+    the names of numbers that are published to those that are shown; ``batch_size`` turns iterations into
+    images.
 
     Attach it after all that publish.
     """
@@ -38,10 +40,11 @@ class ProgressLine:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.metrics, self.timer, self.batch_size, self.label = metrics, timer, batch_size, label
-        self.stream = sys.stderr if stream is None else stream
+        self.stream: TextIO | None = stream or sys.stderr  # which a program without a terminal may lack
         self.clock = clock
-        self._redraws = self.stream.isatty() if redraws is None else redraws
-        redraw_s = 0.1 if self.stream.isatty() else 1.0
+        on_terminal = self.stream is not None and self.stream.isatty()
+        self._redraws = on_terminal if redraws is None else redraws
+        redraw_s = 0.1 if on_terminal else 1.0
         self._wait = EverySeconds(redraw_s if self._redraws else every_s, clock=clock)
         self._start_s = self._shown_s = 0.0
         self._start_iteration = 0
@@ -59,7 +62,7 @@ class ProgressLine:
         """Begin the line at the iteration from which the run goes on."""
         self._start_s = self._shown_s = self._wait.restart()
         self._start_iteration = engine.state.iteration
-        if self._redraws:
+        if self._redraws and self.stream is not None:
             self._bar = tqdm(
                 total=_total(engine),
                 initial=engine.state.iteration,
@@ -73,7 +76,10 @@ class ProgressLine:
         self._shown_s = self._wait.restart()
         words = " · ".join(self._words(engine))
         if self._bar is None:
-            print(f"{self._position(engine)} · {words} · {self._to_go(engine)}", file=self.stream, flush=True)
+            line = f"{self._position(engine)} · {words} · {self._to_go(engine)}"
+            if self.stream is not None:
+                with suppress(OSError, ValueError):  # nobody reads it any more
+                    print(line, file=self.stream, flush=True)
             return
         self._bar.set_description_str(self._position(engine), refresh=False)
         self._bar.set_postfix_str(words, refresh=False)
@@ -90,10 +96,9 @@ class ProgressLine:
         return f"{self.label + ' · ' if self.label else ''}epoch {engine.state.epoch}/{epochs}"
 
     def _words(self, engine: Engine) -> list[str]:
-        published = engine.state.metrics
-        words = [
-            f"{shown} {published[name]:.4g}" for name, shown in self.metrics.items() if name in published
-        ]
+        metrics = engine.state.metrics
+        numbers = scalars({name: metrics[name] for name in self.metrics if name in metrics})
+        words = [f"{shown} {numbers[name]:.4g}" for name, shown in self.metrics.items() if name in numbers]
         if self.timer is not None:
             if self.batch_size is not None:
                 speed = self.timer.iterations_per_s() * self.batch_size

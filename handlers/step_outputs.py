@@ -98,7 +98,9 @@ class StepOutputs:
         if self._since is None:
             self._since = engine.state.iteration - 1
         output: Any = engine.state.output
-        if type(output) is not dict or output.keys() != self._names:
+        if type(output) is dict and output.keys() == self._names:
+            output = output.copy()  # a step may fill the same one again
+        else:
             output = self._numbers_in(output)
         self._kept.append(output)
         if self.optimizer is not None:
@@ -158,15 +160,21 @@ def _rows_of(outputs: Sequence[Any]) -> list[dict[str, float]]:
 
 
 def _columns_of_alike(outputs: Sequence[Any]) -> dict[str, list[float]] | None:
-    """Return the numbers of dicts of the same tensors ``()``, three times as fast; None for all others."""
+    """Return the numbers of dicts of the same tensors ``()``, three times as fast; None for all others.
+
+    Tensors of several types would be rounded to one of them.
+    """
     if not outputs or type(outputs[0]) is not dict or not outputs[0]:
         return None
     names = list(outputs[0])
     try:
         if any(len(output) != len(names) for output in outputs):
             return None
-        on_device = torch.stack([output[name] for name in names for output in outputs])
-    except (KeyError, TypeError, RuntimeError):
+        tensors = [output[name] for name in names for output in outputs]
+        if len({tensor.dtype for tensor in tensors}) > 1:
+            return None
+        on_device = torch.stack(tensors)
+    except (KeyError, TypeError, AttributeError, RuntimeError):
         return None
     if on_device.ndim != 1:
         return None

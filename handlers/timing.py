@@ -209,21 +209,31 @@ class FetchComputeTimer:
             self.culprits.look_at_memory()
         if self._device is not None:
             self._device.end_step(self.charged.loop_since_last())
-            self._read_device(self._device)
+            for times, host in self._device.parts():
+                self._correct(times, host)
+                self.times.add(times)
 
     def _end_iteration(self) -> None:
         if self._device is None:
             self.times.end(_sums_of_loop(self.charged.seconds))
 
-    def _read_device(self, device: DeviceTimeline) -> None:
-        for times, host in device.parts():
-            self.times.add(times)
-            for part, on_device, on_host in zip(LOOP_PARTS, times, host, strict=False):
-                self._device_less_host[part] += on_device - on_host
+    def _correct(self, times: tuple[float, ...], host: tuple[float, ...]) -> None:
+        for part, on_device, on_host in zip(LOOP_PARTS, times, host, strict=False):
+            self._device_less_host[part] += on_device - on_host
 
     def _end(self) -> None:
         self._charge("handlers")
         self._end_iteration()
+        if self._device is not None:
+            # A step of nothing, for what the host has done since the last; the device may be waited for now.
+            self._device.start_step()
+            self._device.end_step(self.charged.loop_since_last())
+            self._device.wait()
+            found = list(self._device.parts())
+            for times, host in found:
+                self._correct(times, host)
+            for times, _ in found[:-1]:
+                self.times.add(times)
 
     @property
     def seconds(self) -> dict[str, float]:

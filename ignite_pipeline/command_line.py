@@ -170,7 +170,7 @@ def require_outside(output: str | Path, data_root: str | Path, *, option: str = 
 
 def speaks() -> bool:
     """Return whether this is the first of several processes, which speaks for all, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str) -> None:

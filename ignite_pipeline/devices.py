@@ -28,6 +28,12 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def make_current(device: torch.device) -> None:
+    """Make a CUDA device with a number the current one, whose events and memory are looked at."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
 PRECISIONS = ("auto", "fp32", *AUTOCAST_DTYPES)
 
 

@@ -27,8 +27,19 @@ def available_memory_bytes(*, root: Path = Path("/")) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     for limit, used in _memory_groups(root):
         with suppress(OSError, ValueError):  # no such group, or no limit ("max")
-            free = min(free, int(limit.read_text()) - int(used.read_text()))
+            taken = int(used.read_text()) - _file_pages_bytes(used.parent)
+            free = min(free, int(limit.read_text()) - taken)
     return max(0, free)
+
+
+def _file_pages_bytes(group: Path) -> int:
+    """Return how much of a control group's memory are pages of files, which go when others need them."""
+    with suppress(OSError, ValueError):
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # Version 1 counts the groups below under another name.
+        kinds = ("active_file", "inactive_file")
+        return sum(int(counts.get(f"total_{kind}", counts.get(kind, 0))) for kind in kinds)
+    return 0
 
 
 def _memory_groups(root: Path) -> Iterator[tuple[Path, Path]]:

@@ -31,7 +31,7 @@ class TrainingMode:
         self._trainable: list[bool] = []
 
     def enter(self) -> None:
-        """Put the model in that mode, unless it is; to look takes a microsecond for every ten parameters."""
+        """Put the model in that mode, unless it is; to look takes some microseconds."""
         if (
             not self._modes
             or self._trainable != [parameter.requires_grad for parameter in self._parameters]
@@ -42,11 +42,10 @@ class TrainingMode:
     def _enter(self) -> None:
         self._parameters = list(self.model.parameters())
         self._trainable = [parameter.requires_grad for parameter in self._parameters]
-        frozen_parts = list(_frozen_parts(self.model))
         self.model.train()
-        for part in frozen_parts:
+        for part in _frozen_parts(self.model):
             part.eval()
-        self._modes = [(module, module.training) for module in (self.model, *frozen_parts)]
+        self._modes = [(module, module.training) for module in self.model.modules()]
 
 
 def _frozen_parts(model: nn.Module) -> Iterator[nn.Module]:

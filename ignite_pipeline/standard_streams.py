@@ -1,5 +1,6 @@
 """Standard output and error that cannot hurt a run, and answers that are not lost."""
 
+import codecs
 import errno
 import os
 import select
@@ -12,6 +13,7 @@ from ignite_pipeline.errors import BadInput
 from ignite_pipeline.notebook import in_notebook
 
 _PATIENCE_S = 1.0
+_KEEP_BYTES = "ignite_pipeline.keep_bytes"
 _BROKEN_PIPE = 141  # a shell's status for what SIGPIPE has ended
 # A signal's handler that prints while something is being printed is a RuntimeError.
 _FAILURES = (OSError, ValueError, RuntimeError)
@@ -99,11 +101,26 @@ def print_answer(text: str) -> None:
         raise BadInput(f"standard output cannot be written: {error.strerror or error}") from error
 
 
+def _keep_bytes(error: UnicodeError) -> tuple[bytes, int]:
+    """Write the bytes of a file's name that are no text as they are, and ? for letters that are not there."""
+    assert isinstance(error, UnicodeEncodeError)
+    part = error.object[error.start : error.end]
+    return b"".join(_byte(letter) for letter in part), error.end
+
+
+def _byte(letter: str) -> bytes:
+    return bytes([ord(letter) - 0xDC00]) if "\udc80" <= letter <= "\udcff" else b"?"
+
+
+codecs.register_error(_KEEP_BYTES, _keep_bytes)
+
+
 def _write_encodable(stream: TextIO, text: str) -> None:
     try:
         stream.write(text)
     except UnicodeEncodeError as error:
-        stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
+        stream.flush()
+        stream.buffer.write(text.encode(error.encoding, _KEEP_BYTES))
 
 
 def guard_standard_streams() -> None:

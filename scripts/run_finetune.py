@@ -22,7 +22,7 @@ from handlers.states import Stateful
 from ignite_pipeline.command_line import absolute_path, named_path, require_outside
 from ignite_pipeline.data.batch_transforms import Normalize
 from ignite_pipeline.data.class_balance import class_weights, sample_weights
-from ignite_pipeline.data.image_folder import CONTENTS, STORAGES, image_folder
+from ignite_pipeline.data.image_folder import CONTENTS, STORAGES, image_folder, require_readable_classes
 from ignite_pipeline.data.images import ImageSplits
 from ignite_pipeline.data.labelled_files import missing_classes
 from ignite_pipeline.data.preprocessing import Preprocessing
@@ -137,6 +137,8 @@ def load_data(run: Run, preprocessing: Preprocessing) -> ImageSplits:
         storage=options.storage,
         contents=options.digest,
     )
+    if options.on_bad_sample == "skip" and images.kind == "classes":
+        require_readable_classes(images.train)
     return run.use_data(images)
 
 

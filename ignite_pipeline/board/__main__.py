@@ -14,7 +14,7 @@ from pathlib import Path
 from handlers.visdom_sender import VisdomSender
 from ignite_pipeline.board.following import follow
 from ignite_pipeline.board.server import PORT, credentials, front_end, is_answering, serve
-from ignite_pipeline.command_line import Parser, exit_on_bad_input, number, say_loudly
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, named_path, number, say_loudly
 from ignite_pipeline.errors import BadInput
 
 PROG = "python -m ignite_pipeline.board"
@@ -23,7 +23,9 @@ PROG = "python -m ignite_pipeline.board"
 def parser() -> argparse.ArgumentParser:
     """Return the parser of this script's options."""
     parser = Parser(prog=PROG, description="Show runs on a Visdom server.")
-    parser.add_argument("runs", nargs="*", metavar="RUN_DIR", help="default: all under runs/, now and later")
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUN_DIR", type=named_path, help="default: all under runs/, now and later"
+    )
     parser.add_argument(
         "--port",
         type=number(int, least=1, below=65536),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.errors import UnusableRun
-from ignite_pipeline.command_line import Parser, exit_on_bad_input, number
+from ignite_pipeline.command_line import Parser, exit_on_bad_input, named_path, number
 from ignite_pipeline.compare.comparison import compare, find_runs
 from ignite_pipeline.compare.limits import exceeded, share
 from ignite_pipeline.compare.picture import draw
@@ -31,13 +31,27 @@ def parser() -> Parser:
     """Return the parser of this tool's options."""
     parser = Parser(prog=PROG, description="Compare two runs, or two groups of runs that were made in turn.")
     parser.add_argument(
-        "sides", nargs="*", metavar="DIR", help="A and B: each a run directory, or a folder of some"
+        "sides",
+        nargs="*",
+        metavar="DIR",
+        type=named_path,
+        help="A and B: each a run directory, or a folder of some",
     )
     parser.add_argument(
-        "--a", nargs="+", metavar="DIR", default=[], help="the runs of A, in place of the first DIR"
+        "--a",
+        nargs="+",
+        metavar="DIR",
+        type=named_path,
+        default=[],
+        help="the runs of A, in place of the first DIR",
     )
     parser.add_argument(
-        "--b", nargs="+", metavar="DIR", default=[], help="the runs of B, in place of the second DIR"
+        "--b",
+        nargs="+",
+        metavar="DIR",
+        type=named_path,
+        default=[],
+        help="the runs of B, in place of the second DIR",
     )
     parser.add_argument(
         "--max-slower", type=share, metavar="5%", help="end with status 3 if B is slower by more"
@@ -48,7 +62,9 @@ def parser() -> Parser:
         metavar="0.005",
         help="end with status 3 if the best metric of B is worse by more",
     )
-    parser.add_argument("--table", metavar="FOLDER", help="list all runs under a folder instead")
+    parser.add_argument(
+        "--table", metavar="FOLDER", type=named_path, help="list all runs under a folder instead"
+    )
     parser.add_argument(
         "--sort", metavar="NAME", help="column or metric by which --table is sorted (default: start)"
     )

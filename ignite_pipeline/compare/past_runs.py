@@ -107,7 +107,10 @@ def read_run(directory: Path) -> PastRun:
                 raise UnusableRun(f"{directory}: {file} is damaged: no {name} in it")
     if not all(isinstance(session, dict) for session in config["sessions"]):
         raise UnusableRun(f"{directory}: config.json is damaged: sessions")
-    epochs = [line for line in read_metrics(directory) if line["kind"] == "epoch"]
+    try:
+        epochs = [line for line in read_metrics(directory) if line["kind"] == "epoch"]
+    except OSError as error:
+        raise UnusableRun(f"{directory}/metrics.jsonl: cannot be read ({error})") from error
     return PastRun(directory, config, summary, epochs)
 
 
@@ -118,7 +121,7 @@ def in_order(runs: Sequence[PastRun]) -> list[PastRun]:
 
 def run_directories(root: Path) -> list[Path]:
     """Return ``root`` if it is a run directory, else those below it; raise `BadInput` if there is none."""
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise BadInput(f"{root}: {'is no folder' if os.path.lexists(root) else 'no such folder'}")
     found = sorted(_below(root))
     if not found:
@@ -138,7 +141,7 @@ def _below(root: Path) -> Iterator[Path]:
 
 def _is_run(folder: Path) -> bool:
     """Tell a run from a folder in which some other program keeps a config.json."""
-    return any((folder / name).exists() for name in ("summary.json", "metrics.jsonl", "checkpoints"))
+    return any(os.path.exists(folder / name) for name in ("summary.json", "metrics.jsonl", "checkpoints"))
 
 
 def _is_number(value: Any) -> bool:

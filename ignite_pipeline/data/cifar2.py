@@ -25,7 +25,7 @@ from ignite_pipeline.data.images import (
     subfolders,
 )
 from ignite_pipeline.data.known_files import CIFAR10_FOLDER
-from ignite_pipeline.downloads import require_answer
+from ignite_pipeline.downloads import DOWNLOAD_FAILURES, require_answer
 from ignite_pipeline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSp
             raise BadInput(f"{path}: not a regular file; remove it")
     try:
         splits = [CIFAR10(root, train=train) for train in (True, False)]
+    except OSError as error:
+        raise BadInput(f"{error.filename or root}: cannot be read ({error.strerror})") from error
     except RuntimeError as error:  # torchvision has compared digests
         if not download:
             raise BadInput(f"{root / CIFAR10_FOLDER}: CIFAR-10 is missing or damaged there") from error
@@ -119,7 +121,7 @@ def _cifar10(root: Path, classes: tuple[str, ...], *, download: bool) -> ImageSp
             require_answer(CIFAR10.url)
             with _one_process_at_a_time(root):
                 splits = [CIFAR10(root, train=train, download=True) for train in (True, False)]
-        except (OSError, RuntimeError) as failure:
+        except DOWNLOAD_FAILURES as failure:
             reason = getattr(failure, "reason", failure)
             raise NotDownloaded(f"CIFAR-10 could not be downloaded to {root} ({reason})") from failure
     _require_classes(classes, splits[0].classes, where=str(root))

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from ignite_pipeline.command_line import say
-from ignite_pipeline.data.images import ImageSplits, entries
+from ignite_pipeline.data.images import ImageSplits, UnreadableImage, entries
 from ignite_pipeline.data.labelled_files import (
     LabelledFiles,
     class_folders,
@@ -69,6 +69,21 @@ def image_folder(
     )
     notice = "; ".join(notices) or None
     return ImageSplits("folder", str(root), stored_train, stored_val, notice, train.classes, kind=train.kind)
+
+
+def require_readable_classes(images: StoredImages) -> None:
+    """Raise `BadInput` for a class of which no image can be read: all would be replaced by others."""
+    for target, name in enumerate(images.files.classes):
+        reason = None
+        for index in (images.files.targets == target).nonzero().flatten().tolist():
+            try:
+                images[index]
+                break
+            except UnreadableImage as error:
+                reason = reason or error
+        else:
+            if reason is not None:
+                raise BadInput(f"class {name}: none of its images can be read ({reason})")
 
 
 def _found(

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -28,6 +29,15 @@ MEMORY_LIMIT_BYTES = 4 * 2**30
 _CHUNK, _WORTH_THREADS = 64, 96 * 96
 # What in a JPEG may tell which way is up; to look costs a tenth of the time for a small one.
 _ORIENTING = {"exif", "xmp"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 Item = TypeVar("Item")
 
 
@@ -47,14 +57,14 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
             raise TypeError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
         if len(images) != len(targets):
             raise ValueError(f"images and targets must be as many, got {len(images)} and {len(targets)}")
-        self.images, self.targets = images, targets
+        self.images, self.targets = images.contiguous(), targets.contiguous()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return one image ``(C, H, W)`` and its target ``()``."""
-        return self.images[index], self.targets[index]
+        return self.images[index].clone(), self.targets[index].clone()  # a transform may write into them
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return images ``(B, C, H, W)`` and targets ``(B,)``, complete: nothing is left to collate."""
@@ -69,21 +79,24 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
 
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
         """Return each channel's mean and standard deviation, ``(C,)`` float32, in [0, 1]."""
-        return channel_statistics(self.images)
+        return channel_statistics(level_counts(self.images))
 
 
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the means and standard deviations, ``(C,)`` in [0, 1], of the channels of uint8 ``(N, C, ...)``.
+def level_counts(images: Tensor) -> Tensor:
+    """Return how often each level is in each channel, ``(C, 256)`` int64; images: uint8 ``(N, C, ...)``."""
+    return torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
 
-    Counted in integers, one channel after the other: the same bits on every machine.
 
-    >>> channel_statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
+def channel_statistics(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the means and standard deviations, ``(C,)`` in [0, 1], of channels with such `level_counts`.
+
+    Integers have the same sums, and so these the same bits, on every machine.
+
+    >>> channel_statistics(level_counts(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)))
     (tensor([0.5000]), tensor([0.5000]))
     """
     levels = torch.arange(256, dtype=torch.float64) / 255
-    shares = torch.stack(
-        [torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]
-    ).double() / (images.numel() // images.shape[1])
+    shares = counts / counts.sum(1, keepdim=True, dtype=torch.float64)
     mean = shares @ levels
     variance = shares @ levels**2 - mean**2
     return mean.float(), variance.clamp_min(0).sqrt().float()
@@ -149,11 +162,11 @@ def _no_folder(folder: Path, error: OSError) -> BadInput:
 def image_files(folder: Path) -> list[Path]:
     """Return the images of a folder in the order of their names; raise `BadInput` if there is none.
 
-    What is called like one and is no file, such as a FIFO, is said and left out.
+    What is called like one and is no file, such as a FIFO, is said and left out; what is hidden is no image.
     """
     files = []
     for entry in entries(folder):
-        if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+        if not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
             if os.path.isfile(entry) or not os.path.exists(entry):
                 files.append(folder / entry.name)
             else:
@@ -181,11 +194,19 @@ def read_image(path: str | Path, *, least_side: int | None = None) -> Image.Imag
         with Image.open(path) as image:
             if least_side is not None and min(image.size) >= 2 * least_side:
                 image.draft(None, (least_side, least_side))
-            if image.format != "JPEG" or not _ORIENTING.isdisjoint(image.info):
-                ImageOps.exif_transpose(image, in_place=True)
-            return _as_rgb(image)
+            rgb = _as_rgb(image)
+            may_be_turned = image.format != "JPEG" or not _ORIENTING.isdisjoint(image.info)
+            return _upright(rgb, image) if may_be_turned else rgb
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
         raise UnreadableImage(f"{path}: not a readable image ({error}); replace or remove it") from error
+
+
+def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
+    """Turn what has been read of an image as its EXIF data say; those that make no sense turn nothing."""
+    with suppress(Exception):  # Pillow's parser raises whatever it stumbles over
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        return rgb if turn is None else rgb.transpose(turn)
+    return rgb
 
 
 def read_square(path: str | Path, side: int) -> Image.Image:
@@ -206,8 +227,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode == "F" or image.mode.startswith("I"):
         pixels = np.asarray(image)
-        # 16 bits are mode I in a PNG where Pillow is old.
-        if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        # 16 bits are mode I in a PGM and, where Pillow is old, in a PNG.
+        if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
             raise ValueError(f"its pixels are {pixels.dtype} of an unknown range, save it with 8 or 16 bits")
         return Image.fromarray(((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
@@ -242,7 +263,7 @@ def stack_images(
 
     first = next((array for array in map(try_to_read, items) if array is not None), None)
     if first is None:
-        raise BadInput(f"{items[0]}: neither this image nor any other can be read")
+        raise BadInput(f"{next(iter((unreadable or {}).values()))}; nor can any other image be read")
     height, width, channels = first.shape
     images = allocate((len(items), channels, height, width), memory_limit_bytes=memory_limit_bytes)
     pixels, count = images.numpy(), 0  # torch's threads would wait for the cores that decode
@@ -269,7 +290,21 @@ def allocate(shape: tuple[int, ...], *, memory_limit_bytes: int = MEMORY_LIMIT_B
     if math.prod(shape) <= memory_limit_bytes:
         return torch.empty(shape, dtype=torch.uint8)
     with tempfile.TemporaryFile() as file:
+        _set_aside(file.fileno(), math.prod(shape))
         return torch.from_numpy(np.memmap(file, np.uint8, "w+", shape=shape))
+
+
+def _set_aside(descriptor: int, size_bytes: int) -> None:
+    """Take the space of a file that is to be mapped: to find the disk full later would end the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    except OSError as error:
+        raise BadInput(
+            f"{tempfile.gettempdir()}: has no room for the decoded images, {size_bytes / 2**30:.1f} GiB"
+            f" ({error.strerror}); let TMPDIR name another folder"
+        ) from error
 
 
 def progress(items: Iterable[Any] | None = None, *, total: int, description: str) -> "tqdm[Any]":

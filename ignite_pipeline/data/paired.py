@@ -35,14 +35,14 @@ class PairTensors(Dataset[Tensor]):
     def __init__(self, pairs: Tensor) -> None:
         if pairs.dtype != torch.uint8 or pairs.ndim != 4 or pairs.shape[1] % 2:
             raise TypeError(f"pairs must be uint8 (N, 2 * C, H, W), got {pairs.dtype} {tuple(pairs.shape)}")
-        self.pairs = pairs
+        self.pairs = pairs.contiguous()
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Tensor:
         """Return one pair ``(6, H, W)``."""
-        return self.pairs[index]
+        return self.pairs[index].clone()  # a transform may write into it
 
     def __getitems__(self, indices: Sequence[int]) -> Tensor:
         """Return pairs ``(B, 6, H, W)``, complete: nothing is left to collate."""

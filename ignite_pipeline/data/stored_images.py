@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ignite_pipeline.data.images import UnreadableImage, channel_statistics, read_image, read_square
+from ignite_pipeline.data.images import (
+    UnreadableImage,
+    channel_statistics,
+    level_counts,
+    read_image,
+    read_square,
+)
 from ignite_pipeline.data.labelled_files import LabelledFiles
 from ignite_pipeline.data.shared_array import SharedArray
 from ignite_pipeline.errors import BadInput
@@ -71,13 +77,13 @@ class StoredImages(Dataset[tuple[Tensor, Tensor]]):
 
         They stand evenly among all; those that cannot be read are left out. `BadInput` is raised if none can.
         """
-        images = []
+        counts = torch.zeros(3, 256, dtype=torch.int64)
         for index in self._some(_STATISTICS_IMAGES):
             with suppress(UnreadableImage):
-                images.append(self[index][0].flatten(1))
-        if not images:
+                counts += level_counts(self[index][0].unsqueeze(0))
+        if not counts.any():
             raise BadInput(f"{self.files.path(0)}: not a readable image, as many others")
-        return channel_statistics(torch.cat(images, dim=1).unsqueeze(0))
+        return channel_statistics(counts)
 
     @property
     def helpful_workers(self) -> int:

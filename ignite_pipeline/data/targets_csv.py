@@ -13,13 +13,15 @@ from ignite_pipeline.errors import BadInput
 
 KINDS = ("classes", "labels", "numbers")
 _LARGEST = torch.finfo(torch.float32).max
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "val"}
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def read_targets(
     path: str | Path, root: str | Path, *, kind: str = "auto", classes: tuple[str, ...] | None = None
 ) -> tuple[LabelledFiles, LabelledFiles | None]:
     """Return the files that a CSV table names, and those whose column ``split`` says val, if there is one.
+
+    Where no row says val, those that say test are taken; where some do, they are left out, which is said.
 
     See `read_table`. All columns but those of files and splits hold the target. ``kind`` is
 
@@ -72,12 +74,17 @@ def _among(classes: tuple[str, ...], targets: Tensor, found: tuple[str, ...]) ->
 
 
 def _split(table: Table, files: LabelledFiles) -> tuple[LabelledFiles, LabelledFiles]:
-    sides: dict[str, list[int]] = {"train": [], "val": []}
+    sides: dict[str, list[int]] = {"train": [], "val": [], "test": []}
     for place, word in enumerate(table.column(SPLIT)):
         side = _SPLITS.get(word.lower())
         if side is None:
             raise table.wrong(place, f"split must be train or val, got {word!r}")
         sides[side].append(place)
+    test = sides.pop("test")
+    if not sides["val"]:
+        sides["val"] = test
+    elif test:
+        say(f"{table.path}: {len(test)} images for testing are left out, those for validation are taken")
     if empty := [name for name, places in sides.items() if not places]:
         raise BadInput(f"{table.path}: its column split leaves no image for {empty[0]}")
     return files.chosen(sides["train"]), files.chosen(sides["val"])
@@ -117,6 +124,8 @@ def _number(text: str) -> float | None:
     try:
         number = float(text)
     except ValueError:
+        return None
+    if "_" in text:  # a number in Python, a name in a table
         return None
     return number if abs(number) <= _LARGEST else None
 

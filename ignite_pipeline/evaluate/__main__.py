@@ -1,7 +1,7 @@
 """Measure a trained model on labelled images.
 
 python -m ignite_pipeline.evaluate RUN photos              # into evaluation/RUN/CHECKPOINT/photos
-python -m ignite_pipeline.evaluate CHECKPOINT photos/test --output elsewhere
+python -m ignite_pipeline.evaluate RUN/checkpoints/checkpoint_00000960.pt photos/test --output elsewhere
 """
 
 import argparse
@@ -25,7 +25,7 @@ from ignite_pipeline.evaluate.picture import draw
 from ignite_pipeline.evaluate.translations import evaluate_translations
 from ignite_pipeline.output_files import write_output
 from ignite_pipeline.predict.batches import read_in_batches
-from ignite_pipeline.predict.options import add_batch_size, add_device_options
+from ignite_pipeline.predict.options import add_batch_size, add_device_options, add_model
 from ignite_pipeline.predict.sheet import write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
 from ignite_pipeline.standard_streams import print_answer
@@ -37,7 +37,7 @@ def parser() -> Parser:
     """Return the parser of this tool's options."""
     parser = Parser(prog=PROG, description="Measure a trained model on labelled images.")
     add = parser.add_argument
-    add("model", metavar="CHECKPOINT", help="a file, a run's directory (its best one), or a .pt2 program")
+    add_model(parser)
     add("data", metavar="DATA", type=named_path, help="folders of the classes, or val/ or test/ with these")
     add("--targets", metavar="CSV", type=named_path, help="a table of files, in place of folders")
     add(

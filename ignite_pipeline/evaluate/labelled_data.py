@@ -37,7 +37,7 @@ def find_labelled(root: Path, signature: Signature, *, targets: str | None = Non
     ``targets`` is a CSV table of files below it, see `read_targets`. Folders of other classes are reported
     and left out. `BadInput` is raised for what is not there.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise BadInput(f"{root}: no such folder; give one that holds images")
     if targets is not None:
         files, val_files = read_targets(targets, root, kind=signature.kind, classes=signature.outputs)

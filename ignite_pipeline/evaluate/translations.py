@@ -9,7 +9,7 @@ from ignite.engine import Engine
 from ignite.metrics import FID
 from torch import Tensor, nn
 from torchvision.models import inception_v3
-from torchvision.transforms.v2.functional import normalize, resize
+from torchvision.transforms.v2.functional import resize
 
 from ignite_pipeline.command_line import say
 from ignite_pipeline.data.batch_transforms import SplitPair, to_pixels
@@ -23,7 +23,6 @@ from ignite_pipeline.seeding import EVALUATION_STREAM, Generators, position_seed
 from ignite_pipeline.translation_metrics import attach_translation_metrics
 
 _FEATURES, _SIDE = 2048, 299
-_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def evaluate_translations(
@@ -75,6 +74,8 @@ class _Inception(nn.Module):
 
     def __init__(self, path: str) -> None:
         super().__init__()
+        # Its weights come from TensorFlow: they want values in [-1, 1], which transform_input=True makes of
+        # values normalised as ImageNet's.
         self.model = inception_v3(weights=None, aux_logits=False, init_weights=False, transform_input=False)
         own = self.model.state_dict().keys()
         state = read_state_dict(path)
@@ -83,6 +84,5 @@ class _Inception(nn.Module):
         self.model.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        scaled = resize((images + 1) / 2, [_SIDE, _SIDE], antialias=True)
-        features: Tensor = self.model(normalize(scaled, _MEAN, _STD))
+        features: Tensor = self.model(resize(images, [_SIDE, _SIDE], antialias=True))
         return features

@@ -130,7 +130,7 @@ def _classes(files: FoundFiles) -> Iterator[Finding]:
                 yield Finding(
                     f"{count:,} images of {split}/ have no class", "move them to folders of classes"
                 )
-    elif "train" in files.splits and len(set(files.splits)) == 1:
+    if "train" in files.splits and len(set(files.splits)) == 1:
         yield Finding("there are images to train on, and none to validate", "put some aside in val/")
 
 

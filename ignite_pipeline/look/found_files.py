@@ -154,7 +154,7 @@ def _images_below(
         suffix = os.path.splitext(entry.name)[1].lower()
         if entry.name.startswith("."):
             skipped["hidden"] += 1
-        elif entry.is_dir():
+        elif os.path.isdir(entry.path):  # False where it cannot be asked; entry.is_dir() raises OSError
             yield from _images_below(folder / entry.name, f"{name}/", skipped, (*above, here))
         elif suffix in IMAGE_SUFFIXES:
             yield name

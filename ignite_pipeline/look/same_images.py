@@ -207,11 +207,13 @@ def _detail(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _described(groups: Iterable[Sequence[int]], files: FoundFiles) -> list[Group]:
+    # An image in no folder of a class contradicts none; in a table of labels, to have none is a label, too.
+    no_class = {""} if files.kind == "classes" else set()
     return [
         Group(
             tuple(sorted(members, key=lambda index: (files.splits[index] != "train", index))),
             leak=len({files.splits[index] for index in members}) > 1,
-            conflict=len({files.labels[index] for index in members}) > 1,
+            conflict=len({files.labels[index] for index in members} - no_class) > 1,
         )
         for members in groups
     ]

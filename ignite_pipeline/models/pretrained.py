@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from ignite_pipeline.command_line import say, speaks
 from ignite_pipeline.data.preprocessing import Preprocessing
-from ignite_pipeline.downloads import require_answer
+from ignite_pipeline.downloads import DOWNLOAD_FAILURES, require_answer
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.models.weight_files import load_weights, read_state_dict
 
@@ -145,7 +145,7 @@ def default_weights(name: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         require_answer(url)
         torch.hub.download_url_to_file(url, str(path), digest and digest.group(1), progress=speaks())
-    except (OSError, RuntimeError) as error:
+    except DOWNLOAD_FAILURES as error:
         raise BadInput(
             f"--weights default: {url} could not be downloaded to {path} ({getattr(error, 'reason', error)});"
             " put it there, or use --weights FILE or --weights none"

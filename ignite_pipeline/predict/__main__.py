@@ -21,7 +21,7 @@ from ignite_pipeline.output_files import require_writable
 from ignite_pipeline.predict.batches import read_in_batches
 from ignite_pipeline.predict.export import export_trained
 from ignite_pipeline.predict.named_images import find_images
-from ignite_pipeline.predict.options import add_batch_size, add_device_options
+from ignite_pipeline.predict.options import add_batch_size, add_device_options, add_model
 from ignite_pipeline.predict.rows import FORMATS, Prediction, csv_header
 from ignite_pipeline.predict.sheet import MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
@@ -34,12 +34,14 @@ def parser() -> Parser:
     """Return the parser of this tool's options."""
     parser = Parser(prog=PROG, description="Say what a trained model sees in images.")
     add = parser.add_argument
+    add_model(parser)
     add(
-        "model",
-        metavar="CHECKPOINT",
-        help="a file, a run's directory (its best one), or a .pt2 program",
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        type=named_path,
+        help="files, folders and all below them, patterns in quotes",
     )
-    add("images", metavar="IMAGE", nargs="*", help="files, folders and all below them, patterns in quotes")
     add(
         "--format",
         choices=tuple(FORMATS),

@@ -1,9 +1,19 @@
-"""The options with which the tools for a trained model say how it computes."""
+"""The options with which the tools for a trained model say which it is, and how it computes."""
 
 import argparse
 
-from ignite_pipeline.command_line import number
+from ignite_pipeline.command_line import named_path, number
 from ignite_pipeline.devices import PRECISIONS
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add which trained model it is."""
+    parser.add_argument(
+        "model",
+        metavar="RUN",
+        type=named_path,
+        help="a run's directory (its best checkpoint), a checkpoint, or a .pt2 program",
+    )
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:

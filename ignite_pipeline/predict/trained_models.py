@@ -1,6 +1,7 @@
 """A trained model from one file: a checkpoint of ours, or an exported program."""
 
 import json
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -77,7 +78,7 @@ def load_trained(path: str | Path, *, device: str = "auto", precision: str | Non
     path, on = Path(path), resolve_device(device)
     if path.suffix == PROGRAM_SUFFIX:
         return _tried(_load_program(path, on, precision))
-    checkpoint = path if not path.is_dir() else best_checkpoint(path)
+    checkpoint = path if not os.path.isdir(path) else best_checkpoint(path)
     try:
         content = load_checkpoint(checkpoint)
     except DamagedCheckpoint as error:
@@ -140,7 +141,7 @@ def _tried(model: TrainedModel) -> TrainedModel:
 def best_checkpoint(directory: Path) -> Path:
     """Return the best checkpoint in a run's directory or, where there is no best one, the newest."""
     below = directory / "checkpoints"
-    folder = below if below.is_dir() else directory
+    folder = below if os.path.isdir(below) else directory
     if not any(folder.glob("*.pt")):
         raise UnusableRun(
             f"{directory}: a folder without checkpoints; give a run's directory or a checkpoint"

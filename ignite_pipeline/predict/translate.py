@@ -1,12 +1,13 @@
 """Translate images with a trained generator.
 
 python -m ignite_pipeline.predict.translate RUN labels/ --output photos
-python -m ignite_pipeline.predict.translate CHECKPOINT facades/val --pairs --output photos --sheet photos.png
+python -m ignite_pipeline.predict.translate RUN facades/val --pairs --output photos --sheet photos.png
 python -m ignite_pipeline.predict.translate RUN facades/val --pairs --output photos --format csv
 python -m ignite_pipeline.predict.translate RUN --export generator.pt2
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -27,7 +28,7 @@ from ignite_pipeline.errors import BadInput
 from ignite_pipeline.output_files import require_writable, write_output
 from ignite_pipeline.predict.export import export_trained
 from ignite_pipeline.predict.named_images import find_images
-from ignite_pipeline.predict.options import add_device_options
+from ignite_pipeline.predict.options import add_device_options, add_model
 from ignite_pipeline.predict.sheet import COLUMNS, MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
 from ignite_pipeline.predict.translated_rows import FORMATS, Translated, csv_header
@@ -41,8 +42,14 @@ def parser() -> Parser:
     """Return the parser of this tool's options."""
     parser = Parser(prog=PROG, description="Translate images with a trained generator.")
     add = parser.add_argument
-    add("model", metavar="CHECKPOINT", help="a file, a run's directory (its best one), or a .pt2 program")
-    add("images", metavar="IMAGE", nargs="*", help="files, folders and all below them, patterns in quotes")
+    add_model(parser)
+    add(
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        type=named_path,
+        help="files, folders and all below them, patterns in quotes",
+    )
     add(
         "--format",
         choices=tuple(FORMATS),
@@ -98,7 +105,7 @@ def plan(images: Iterable[Path], output: Path) -> dict[Path, Path]:
             raise BadInput(
                 f"{targets[target]} and {image} would both be written to {target}; translate them apart"
             )
-        if target.exists():
+        if os.path.lexists(target):
             raise BadInput(f"--output: {target} exists; choose another folder")
         targets[target] = image
     return targets

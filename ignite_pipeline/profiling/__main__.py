@@ -15,7 +15,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -88,6 +88,8 @@ def make_parser(tasks: Mapping[str, Recipe]) -> Parser:
 
 def imported(option: str, name: str) -> Any:
     """Return a module, found in the current directory too; raise `BadInput` if there is none."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise BadInput(f"{option} {name}: must be the name of a module: my_module, not ./my_module.py")
     sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(name)
@@ -125,6 +127,8 @@ def recipe_of(options: argparse.Namespace, tasks: Mapping[str, Recipe]) -> Recip
         raise BadInput(f"give one of {'--task, ' if tasks else ''}--recipe and --dataset-factory, or --run")
     if options.run and options.dataset_factory:
         raise BadInput("--run has a recipe: leave out --dataset-factory")
+    if options.step_factory and not options.dataset_factory:
+        raise BadInput("--step-factory goes with --dataset-factory: a recipe has its own step")
     if task is not None:
         return tasks[task]
     if options.recipe is None:
@@ -170,12 +174,6 @@ def folder_for_output(options: argparse.Namespace) -> Path:
     return output
 
 
-def write(path: Path, how: Callable[[Path], object]) -> None:
-    """Write a file of what was found; exit if that cannot be done."""
-    with exit_on_bad_input(PROG):
-        write_output(path, how, option="--output")
-
-
 def answered(subject: Subject, output: Path) -> tuple[dict[str, Any], list[str]]:
     """Return what was tried about all that takes a run's time, but for the search, and that in words."""
     with tqdm(bar_format="{desc} {elapsed}", file=sys.stderr, leave=False) as bar:
@@ -183,7 +181,7 @@ def answered(subject: Subject, output: Path) -> tuple[dict[str, Any], list[str]]
         found = [finding for finding in subject.run.findings if not wants_search([finding])]
         answers = [answer(finding, subject) for finding in found]
     if any(one.speedups for given in answers for one in given.tried):
-        write(output / "profile.png", partial(plot_tried, answers))
+        write_output(output / "profile.png", partial(plot_tried, answers), option="--output")
     profile = {
         "run": str(subject.run.directory),
         "findings": [vars(finding) for finding in subject.run.findings],
@@ -197,39 +195,37 @@ def main(argv: Sequence[str] | None = None, tasks: Mapping[str, Recipe] = Mappin
 
     ``tasks`` are recipes that ``--task`` names, and those of runs that do not say where theirs is.
     """
-    with ExitStack() as importable:
-        with exit_on_bad_input(PROG, UnusableRun):
-            parser = make_parser(tasks)
-            options, of_recipe = parser.parse_known_args(argv)
-            recipe = recipe_of(options, tasks)
-            run = read_run(Path(options.run)) if options.run else None
-            if run is not None and recipe is None:
-                recipe = importable.enter_context(recipe_of_run(run, tasks))
-            if recipe is not None and options.batch_size:
-                of_recipe += ["--batch-size", str(options.batch_size)]
-            elif recipe is None and of_recipe:
-                parser.error(f"unrecognized arguments: {' '.join(of_recipe)}")
-            output = folder_for_output(options)
-            keep_freed_memory()
-            subject = None
-            if run is not None and recipe is not None:
-                subject = subject_of(options, run, recipe, of_recipe)
-                parts, now = subject.parts, subject.now
-            else:
-                parts = parts_of(options, recipe, of_recipe)
-                now = setting_of(options, parts)
+    with exit_on_bad_input(PROG, UnusableRun), ExitStack() as importable:
+        parser = make_parser(tasks)
+        options, of_recipe = parser.parse_known_args(argv)
+        recipe = recipe_of(options, tasks)
+        run = read_run(Path(options.run)) if options.run else None
+        if run is not None and recipe is None:
+            recipe = importable.enter_context(recipe_of_run(run, tasks))
+        if recipe is not None and options.batch_size:
+            of_recipe += ["--batch-size", str(options.batch_size)]
+        elif recipe is None and of_recipe:
+            parser.error(f"unrecognized arguments: {' '.join(of_recipe)}")
+        output = folder_for_output(options)
+        keep_freed_memory()
+        subject = None
+        if run is not None and recipe is not None:
+            subject = subject_of(options, run, recipe, of_recipe)
+            parts, now = subject.parts, subject.now
+        else:
+            parts = parts_of(options, recipe, of_recipe)
+            now = setting_of(options, parts)
         profile, lines = answered(subject, output) if subject is not None else ({}, [])
         if subject is None or wants_search(subject.run.findings):
             bar = tqdm(total=5, bar_format="{desc} {bar:20} {n_fmt}/{total_fmt} {elapsed}", file=sys.stderr)
             with bar:
                 found, best = profile_loop(parts, now, seconds=options.seconds, bar=bar)
             profile.update(found)
-            write(output / "profile.png", partial(plot, profile))
+            write_output(output / "profile.png", partial(plot, profile), option="--output")
             lines += report(profile, now, best)
         text = json.dumps(profile, indent=2) + "\n"
-        write(output / "profile.json", lambda path: path.write_text(text))
-        with exit_on_bad_input(PROG):
-            print_answer("\n".join(lines))
+        write_output(output / "profile.json", lambda path: path.write_text(text), option="--output")
+        print_answer("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def _quicker_computing(finding: Finding, subject: Subject) -> Answer:
     batch = next(now.batches(subject.parts.dataset))
     step_s = compute_s(step, batch, seconds=2 * subject.seconds)
     flops, most = flops_per_s(step, batch, step_s)
-    of_most = f"{flops / 1e9:,.1f} GFLOP/s, {flops / most:.0%} of a matrix product's"
+    of_most = f"{flops / 1e9:,.1f} GFLOP/s, {flops / most:.0%} of a float32 matrix product's"
     groups = [memory_formats(step)]
     if compute is not None:
         groups = [precisions(compute), *groups, thread_counts(compute)]
@@ -113,7 +113,9 @@ def _quicker_transfer(finding: Finding, subject: Subject) -> Answer:
         return Answer(finding.kind, [*words, "not tried: there is no GPU to move a batch to"])
     tried, taken = _tried([pinning(subject.now)], subject)
     if saves:
-        tried = [*tried, try_uint8(batch, compute)]
+        small = try_uint8(batch, compute)
+        tried = [*tried, small]
+        taken = taken or (small if small.helps else None)
     return Answer(finding.kind, words, tried, taken)
 
 
@@ -149,10 +151,16 @@ def _rarer_handler(finding: Finding, subject: Subject) -> Answer:
 
 
 def _rarer_checkpoints(finding: Finding, subject: Subject) -> Answer:
-    """Say which option it is: that for inside an epoch changes nothing where epochs are short."""
-    every_s, epochs = subject.options.checkpoint_every_s, subject.run.summary.get("epochs") or 1
+    """Say which option it is: that for inside an epoch changes nothing where epochs are short.
+
+    How long they are, a run tells at its end.
+    """
+    words, every_s = _advised(finding, subject).words, subject.options.checkpoint_every_s
+    if not subject.run.summary:
+        return Answer(finding.kind, words)
+    epochs = subject.run.summary.get("epochs") or 1
     if subject.run.timing.get("wall_s", 0.0) / epochs > 2 * every_s:
         option = f"--checkpoint-every-s {2 * every_s:g} saves half as often"
     else:
         option = "most are those of each epoch's end: --save-in-background"
-    return Answer(finding.kind, [*_advised(finding, subject).words, option])
+    return Answer(finding.kind, [*words, option])

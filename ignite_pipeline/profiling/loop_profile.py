@@ -1,7 +1,8 @@
 """What data, transforms, step, loader and loop cost, and which setting of the loader helps: all measured."""
 
-import os
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from ignite.engine import Engine
 from tqdm import tqdm
 
 from handlers import FetchComputeTimer
+from ignite_pipeline.machine import available_memory_bytes
 from ignite_pipeline.profiling.changes import CONFIRMING_ROUNDS
 from ignite_pipeline.profiling.recipe import Parts
 from ignite_pipeline.profiling.smaller_decoding import size_wanted, try_smaller_decoding
@@ -58,11 +60,7 @@ def profile_loop(
     profile["recommended"], profile["predicted_speedup"] = str(best), speedup
     loops_s = {one.setting: one.loop_s for one in found}
     bar.update()
-    profile["batch_sizes"] = {
-        size: size / loop_or_loader_s(dataset, step, replace(best, batch_size=size), seconds=seconds)
-        for size in (batch_size // 2, batch_size, 2 * batch_size, 4 * batch_size)
-        if 1 <= size <= len(dataset)
-    }
+    profile["batch_sizes"] = rates_by_size(dataset, step, best, seconds)
     if step is not None:
         bar.set_description_str("the loop as it is")
         iterations = max(40, round(2 * seconds / loops_s[now]))
@@ -72,6 +70,18 @@ def profile_loop(
             profile["confirmed"] = confirmed(dataset, step, now, best, 2 * seconds)
     bar.update()
     return profile, best
+
+
+def rates_by_size(dataset: Any, step: Step | None, setting: Setting, seconds: float) -> dict[int, float]:
+    """Return samples a second by batch size: half, the same, twice and four times, if the step takes them."""
+    rates = {}
+    for size in (setting.batch_size // 2, *(setting.batch_size * times for times in (1, 2, 4))):
+        if 1 <= size <= len(dataset):
+            # Too much for the memory, or too few for batch norm.
+            with suppress(RuntimeError, ValueError):
+                changed = replace(setting, batch_size=size)
+                rates[size] = size / loop_or_loader_s(dataset, step, changed, seconds=seconds)
+    return rates
 
 
 def verdict_of(dataset: Any, step: Step, setting: Setting, iterations: int) -> dict[str, Any]:
@@ -87,14 +97,10 @@ def measured_transforms(dataset: Any, seconds: float) -> dict[str, Any]:
     transforms = transforms_of(dataset)
     if not transforms:
         return {"transforms": [], "reorderings": []}
-    kept = dataset.transform
-    dataset.transform = None
-    try:
-        count = min(32, len(dataset))
+    count = min(32, len(dataset))
+    with _untransformed(dataset):
         raw = [dataset[index] for index in range(count)]
         raw_per_s = items_per_s(dataset, seconds=seconds)
-    finally:
-        dataset.transform = kept
     samples = [sample[0] if isinstance(sample, tuple | list) else sample for sample in raw]
     costs = transform_costs(transforms, samples, seconds=2 * seconds)
     transforms_s = sum(cost.ms for cost in costs) / 1000
@@ -108,10 +114,28 @@ def measured_transforms(dataset: Any, seconds: float) -> dict[str, Any]:
         "cache": {
             "read_and_decode_ms": 1000 / raw_per_s,
             "decoded_gb": decoded_bytes / 1e9,
-            "free_gb": os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9,
+            "free_gb": available_memory_bytes() / 1e9,
             "speedup_of_samples": (1 / raw_per_s + transforms_s) / transforms_s,
         },
     }
+
+
+@contextmanager
+def _untransformed(dataset: Any) -> Iterator[None]:
+    """Take the transform away for a ``with`` block.
+
+    Some of torchvision's data sets call ``transforms``, which holds ``transform``, too.
+    """
+    transform, both = dataset.transform, getattr(dataset, "transforms", None)
+    names = ["transform", *(["transforms"] if getattr(both, "transform", None) is transform else [])]
+    try:
+        for name in names:
+            setattr(dataset, name, None)
+        yield
+    finally:
+        dataset.transform = transform
+        if "transforms" in names:
+            dataset.transforms = both
 
 
 def confirmed(dataset: Any, step: Step, now: Setting, best: Setting, seconds: float) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ignite.engine import Engine
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset, default_collate
 
 from handlers.attached import step_of
+from handlers.held import held_objects
 from ignite_pipeline.command_line import Parser
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.data.loading import EndlessLoader
@@ -58,7 +60,10 @@ class _Rehearsal(Run):
         """Attach nothing."""
 
     def train(self, trainer: Engine, loader: EndlessLoader, *, epochs: int) -> None:
-        """Take the recipe apart."""
+        """Take the recipe apart; its schedules stand still, since more steps may be made than they have."""
+        for _, thing in held_objects(trainer):
+            if isinstance(thing, LRScheduler):
+                thing.step = lambda *args, **kwargs: None  # type: ignore[method-assign]  # in this copy alone
         keyed, batch_size = loader.dataset, loader.batch_sampler.batch_size
         step, pins = step_of(trainer), loader.pin_memory
         self.parts = Parts(

@@ -38,7 +38,7 @@ def report(profile: dict[str, Any], now: Setting, best: Setting) -> list[str]:
         share = profile["flops_per_s"] / profile["matrix_product_flops_per_s"]
         lines.append(
             f"step alone       {profile['step_s'] * 1000:.2f} ms a batch,"
-            f" {profile['flops_per_s'] / 1e9:,.1f} GFLOP/s, {share:.0%} of a matrix product's"
+            f" {profile['flops_per_s'] / 1e9:,.1f} GFLOP/s, {share:.0%} of a float32 matrix product's"
         )
     in_the_loop = "step_s" in profile
     lines.append(f"{'loader, ms a batch':58} {'alone':>9}{' in the loop' if in_the_loop else ''}")

@@ -133,12 +133,15 @@ def loop_s(dataset: Dataset[Any], step: Step, setting: Setting, *, seconds: floa
 
 
 def flops_per_s(step: Step, batch: Any, step_s: float) -> tuple[float, float]:
-    """Return the floating-point operations a second of the step, and of a large matrix product beside it."""
+    """Return the floating-point operations a second of the step, and of a large product of float32 matrices.
+
+    The product is made on the device of what the step returns.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        step(Engine(step), batch)
-    device = next((leaf.device for leaf in leaves(batch)), torch.device("cpu"))
+        output = step(Engine(step), batch)
+    device = next((leaf.device for leaf in leaves(output)), torch.device("cpu"))
     a = torch.randn(1024, 1024, device=device)
     product_s = seconds_a_batch(_again(a), lambda a: _finished(a @ a), seconds=0.3)
     return counter.get_total_flops() / step_s, 2 * 1024**3 / product_s

@@ -63,7 +63,8 @@ class ChangingValues:
 
 def _fingerprint(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return id(value), value._version
+        # One that was made in inference mode counts no changes.
+        return id(value), None if value.is_inference() else value._version
     if isinstance(value, np.ndarray):
         return hash(value.tobytes()) if value.nbytes < 2**20 else id(value)
     return repr(value)

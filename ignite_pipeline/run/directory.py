@@ -37,7 +37,7 @@ from ignite_pipeline.run.stored_options import flag, kept_options, options_as_te
 class RunDirectory:
     """A directory for a run of ``task``: that given by ``output``, one of its own, or the one to ``resume``.
 
-    `checkpoint` is the one to go on from, if any. Nothing is written before `path` is asked for.
+    Nothing but the lock of a run that is resumed is written before `path` is asked for.
     """
 
     def __init__(
@@ -56,7 +56,9 @@ class RunDirectory:
         self._as_is = list(as_is)
         self.run = secrets.token_hex(8)
         self.resumed = resume is not None
-        self.checkpoint: dict[str, Any] | None = None
+        self._checkpoint: dict[str, Any] | None = None
+        self.iteration = 0
+        """The iteration to go on from; 0 in a new run."""
         self._path = Path(resume) if resume is not None else None
         self._wanted = Path(output) if output is not None else None
         self._default = f"runs/{task}/{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
@@ -66,7 +68,8 @@ class RunDirectory:
             found = self.processes.from_main(partial(self._find_checkpoint, self._path))
             self.run, newest = found
             if newest is not None:
-                self.checkpoint = load_checkpoint(newest)
+                self._checkpoint = load_checkpoint(newest)
+                self.iteration = int(self._checkpoint["engine"]["iteration"])
         elif self._wanted is not None:
             self.processes.from_main(partial(refuse_existing_run, self._wanted))
 
@@ -91,10 +94,10 @@ class RunDirectory:
                     f" {options.get(name)}: put that right"
                 )
 
-    @property
-    def iteration(self) -> int:
-        """The iteration to go on from; 0 in a new run."""
-        return 0 if self.checkpoint is None else int(self.checkpoint["engine"]["iteration"])
+    def take_checkpoint(self) -> dict[str, Any] | None:
+        """Return the checkpoint to go on from, if there is one; it is kept no longer."""
+        checkpoint, self._checkpoint = self._checkpoint, None
+        return checkpoint
 
     @property
     def path(self) -> Path:

@@ -80,7 +80,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--process-timeout-s",
-        type=number(float, above=0),
+        type=number(float, above=0, most=1e6),
         default=600.0,
         metavar="SECONDS",
         help="how long processes wait for each other (default: %(default)s)",

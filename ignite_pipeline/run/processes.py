@@ -53,7 +53,8 @@ class Processes:
     """
 
     def __init__(self, *, device: str = "cpu", timeout_s: float = 600.0) -> None:
-        self.started, self.rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
+        self.started = _number("WORLD_SIZE", 1)
+        self.rank = _number("RANK", 0) if self.started > 1 else 0
         self.count, self.timeout_s = self.started, timeout_s
         self._on_gpu = device.split(":")[0] == "cuda" or (device == "auto" and torch.cuda.is_available())
         self._timeout = timedelta(seconds=timeout_s)
@@ -71,6 +72,12 @@ class Processes:
             raise BadInput(f"WORLD_SIZE is {self.started}, and this torch has no torch.distributed")
         if dist.is_initialized():
             raise BadInput("torch.distributed is in use already: leave it to the run to begin it")
+        gpus = torch.cuda.device_count() if self._on_gpu else 0
+        if 1 < gpus < self.on_this_machine:  # of a single one, it may be that each process sees its own
+            raise BadInput(
+                f"{self.on_this_machine} processes need as many GPUs, and here are {gpus}: start"
+                f" torchrun with --nproc-per-node {gpus}, or give --device cpu"
+            )
         with self._finding_each_other():
             self._store = meet(rank=self.rank, count=self.started, timeout=self._timeout)
         self._calls = RollCall(self._store, rank=self.rank, count=self.started)
@@ -128,7 +135,7 @@ class Processes:
             return
         with self._finding_each_other():
             if self._on_gpu:
-                torch.cuda.set_device(_number("LOCAL_RANK", 0))
+                torch.cuda.set_device(_number("LOCAL_RANK", 0) if torch.cuda.device_count() > 1 else 0)
             dist.init_process_group(
                 "nccl" if self._on_gpu else "gloo",
                 store=PrefixStore("compute", self._store),

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from handlers.files import read_regular
+from handlers.process_tree import fields_of
+
 
 def job() -> str | None:
     """Return what all starts of one job by torchrun have in common, and no other job has; None without it.
@@ -22,7 +25,7 @@ def job() -> str | None:
 def _start_of(process: int) -> str:
     """Return when a process was started, where that is known: numbers of processes come again."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        return fields_of(Path(f"/proc/{process}/stat").read_text())[19]
     except (OSError, IndexError):
         return ""
 
@@ -45,7 +48,7 @@ def begun_before(task: str, output: str | None) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

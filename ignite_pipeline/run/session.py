@@ -22,7 +22,7 @@ from handlers.states import Stateful
 from ignite_pipeline.command_line import say, say_loudly
 from ignite_pipeline.compute import Compute
 from ignite_pipeline.data.loading import EndlessLoader, endless_loader
-from ignite_pipeline.devices import resolve_device, resolve_precision, to_device
+from ignite_pipeline.devices import make_current, resolve_device, resolve_precision, to_device
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import keep_freed_memory
 from ignite_pipeline.run.correctable import correctable
@@ -67,6 +67,9 @@ class Run:
         make_deterministic()
         keep_freed_memory()
         self.device = resolve_device(options.device)
+        if self.processes.are_several and self.device.index is not None:
+            raise BadInput(f"--device {self.device}: each process has a device of its own; give cuda or cpu")
+        make_current(self.device)
         options.device, options.precision = (
             str(self.device),
             resolve_precision(options.precision, self.device),
@@ -242,8 +245,8 @@ class Run:
         objects = objects_to_save(saved, trainer, own.evaluators, on_unsavable=self._notices.add)
         own.checkpoints.objects = objects
         self._several.notice_generators(objects, self._notices.add)
-        if self._directory.checkpoint is not None:
-            own.checkpoints.restore(trainer, self._directory.checkpoint, missing=own.given.missing)
+        if (checkpoint := self._directory.take_checkpoint()) is not None:
+            own.checkpoints.restore(trainer, checkpoint, missing=own.given.missing)
         else:
             trainer.state.metrics.clear()  # those of a search for a learning rate
         require_position(loader, trainer.state.iteration)

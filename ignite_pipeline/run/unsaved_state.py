@@ -1,8 +1,10 @@
 """What the first steps of a session and of its epochs show of a recipe that would not resume exactly."""
 
+import logging
 import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,23 @@ from handlers.model_digest import unwrapped
 from ignite_pipeline.data.loading import EndlessLoader
 from ignite_pipeline.run.changing_values import ChangingValues
 
+_LOGGER = logging.getLogger(__name__)
+
+
+def _looking_on(
+    handler: "Callable[[UnsavedState, Engine], None]",
+) -> "Callable[[UnsavedState, Engine], None]":
+    """Let a handler look at objects of any make: what they raise is logged, and ends no run."""
+
+    @wraps(handler)
+    def look(self: "UnsavedState", engine: Engine) -> None:
+        try:
+            handler(self, engine)
+        except Exception:
+            _LOGGER.warning("what a resumed run would lack could not be looked at", exc_info=True)
+
+    return look
+
 
 class UnsavedState:
     """Say once what a run draws from, steps or changes, that its checkpoints do not hold.
@@ -22,8 +41,8 @@ class UnsavedState:
     The first step of a session, and of each epoch, is watched: an optimizer that steps must be among what
     ``saved()`` returns or an attribute of one, and its gradients must not be kept for the next. Neither
     ``random`` nor ``numpy.random`` may be drawn from. Plain values that the step, a handler or the data set
-    holds may not change. The last two are looked at again after every epoch. All other iterations cost
-    nothing.
+    holds may not change. The last two are looked at again after every epoch, and until then it is noted which
+    optimizers step.
 
     >>> trainer = Engine(lambda engine, batch: random.random())
     >>> _ = UnsavedState(list, on_unsaved=print).attach(trainer)
@@ -57,6 +76,7 @@ class UnsavedState:
         self._states, self._values = {}, None
         engine.add_event_handler(Events.ITERATION_STARTED, self.begin_step)
 
+    @_looking_on
     def begin_step(self, engine: Engine) -> None:
         """Remember what the step begins with."""
         engine.remove_event_handler(self.begin_step, Events.ITERATION_STARTED)
@@ -78,6 +98,7 @@ class UnsavedState:
             )
         self._hook = register_optimizer_step_post_hook(self._note_step)
 
+    @_looking_on
     def end_step(self, engine: Engine) -> None:
         """Compare with what the step has left."""
         engine.remove_event_handler(self.end_step, Events.ITERATION_COMPLETED)
@@ -172,15 +193,16 @@ class UnsavedState:
             names = state.keys() if isinstance(state, dict) else ()
             yield from (getattr(thing, name) for name in names if hasattr(thing, str(name)))
 
+    @_looking_on
     def compare(self, engine: Engine) -> None:
         """Look whether the generators have moved in this session."""
+        self.close()
         if self._states:
             self._say_what_was_drawn("something outside the data set draws")
         if self._stepped:
             self._say_what_is_not_saved()
         self._say_what_has_changed()
         self._say_what_a_resume_would_not_find(engine)
-        self.close()
         # A step that begins with a later epoch may have an optimizer of its own.
         if not engine.should_terminate and not engine.has_event_handler(
             self.begin_step, Events.ITERATION_STARTED

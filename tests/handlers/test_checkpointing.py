@@ -41,6 +41,20 @@ def test_the_best_stays_and_nan_is_never_best(tmp_path, model, scores, maximize,
     assert names(tmp_path) == files(*kept)
 
 
+def test_a_score_that_is_never_published_is_said_once(tmp_path, model, caplog):
+    trainer = Engine(lambda engine, batch: None)
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED,
+        lambda: trainer.state.metrics.update({"val/accuracy": 0.5, "recall": torch.ones(2), "time/x_s": 1}),
+    )
+    Checkpoints(tmp_path, {"model": model}, score="recall").attach(trainer)
+    trainer.run([0], max_epochs=3)
+    (said,) = (record.getMessage() for record in caplog.records)
+    there = "val/accuracy, recall/0, recall/1"
+    assert said == f"no checkpoint is the best: there is no metric recall, but {there}"
+    assert load_newest(tmp_path)["best"] is None
+
+
 def test_every_run_can_be_resumed_from_its_start(tmp_path, model):
     trainer = Engine(lambda engine, batch: 1 / 0)
     Checkpoints(tmp_path, {"model": model}).attach(trainer)

@@ -40,7 +40,6 @@ def train(directory, *, iterations, bad=(), skip=0, every_s=None):
     trainer = Engine(
         supervised_step(model, optimizer, nn.functional.cross_entropy, schedule=schedule, compute=compute)
     )
-    trainer.logger.disabled = True
     StopOnNonFinite(
         allowed_in_a_row=skip,
         path=directory / "non_finite.jsonl",
@@ -138,7 +137,6 @@ def test_a_window_that_is_cut_by_a_checkpoint_is_looked_at_after_it():
 def test_a_run_of_them_is_counted_across_windows():
     losses = [1.0, float("inf"), float("nan"), 1.0, float("nan"), float("inf"), float("nan")]
     trainer = Engine(lambda engine, batch: {"loss": torch.tensor(batch)})
-    trainer.logger.disabled = True
     StopOnNonFinite(every_iters=2, allowed_in_a_row=2).attach(trainer)
     with pytest.raises(FloatingPointError, match="loss is nan at iteration 7"):
         trainer.run(losses)
@@ -146,7 +144,6 @@ def test_a_run_of_them_is_counted_across_windows():
 
 def test_the_guard_looks_at_an_early_end():
     trainer = Engine(lambda engine, batch: {"loss": torch.tensor(torch.inf)})
-    trainer.logger.disabled = True
     StopOnNonFinite().attach(trainer)
     with pytest.raises(FloatingPointError, match="loss is inf at iteration 1"):
         trainer.run([0] * 10, max_iters=3)

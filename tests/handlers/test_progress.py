@@ -37,11 +37,34 @@ def test_a_bar_ends_with_the_run_however_that_ends(ticking_clock):
         raise OSError("a sample cannot be read")
 
     stream, trainer = io.StringIO(), Engine(step)
-    trainer.logger.disabled = True
     ProgressLine(metrics={}, stream=stream, clock=ticking_clock, redraws=True).attach(trainer)
     with pytest.raises(OSError, match="sample"):
         trainer.run([0])
     assert stream.getvalue().endswith("\n")
+
+
+def test_what_is_no_number_is_not_shown(ticking_clock):
+    stream, trainer = io.StringIO(), Engine(lambda engine, batch: None)
+    published = {"recall": torch.ones(3), "confusion": torch.eye(2), "note": "well", "loss": 0.5}
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: trainer.state.metrics.update(published))
+    show = {name: name for name in published}
+    ProgressLine(metrics=show, stream=stream, clock=ticking_clock, every_s=1000).attach(trainer)
+    trainer.run([0])
+    assert stream.getvalue() == "epoch 1/1 · loss 0.5 · 00:00 to go\n"
+
+
+def test_a_reader_who_has_had_enough_ends_no_run(ticking_clock):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(BrokenPipeError), open(writer, "w") as stream:
+        run(stream, clock=ticking_clock, every_s=2)
+        trained = True
+    assert trained
+
+
+def test_a_program_without_standard_error_trains(ticking_clock, monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    run(None, clock=ticking_clock)
 
 
 def test_a_long_epoch_gets_lines_between(ticking_clock):

@@ -65,7 +65,6 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
             time.sleep(1.1)
 
     trainer = Engine(step)
-    trainer.logger.disabled = True
     with pytest.raises(Interrupted), StopOnSignal().attach(trainer):
         trainer.run([0])
     assert steps == [0, 1]
@@ -77,7 +76,6 @@ def test_what_fails_after_a_signal_failed_because_of_it():
         raise RuntimeError("DataLoader worker is killed by signal: Terminated")
 
     trainer = Engine(step)
-    trainer.logger.disabled = True
     with pytest.raises(Interrupted) as interrupt, StopOnSignal().attach(trainer):
         trainer.run([0])
     assert isinstance(interrupt.value.__cause__, RuntimeError)
@@ -130,7 +128,6 @@ def test_what_fails_while_a_run_waits_for_data_is_saved(tmp_path, handles):
         raise OSError("gone")
 
     trainer = Engine(lambda engine, batch: None)
-    trainer.logger.disabled = True
     if handles:
 
         @trainer.on(Events.EXCEPTION_RAISED)
@@ -145,7 +142,6 @@ def test_what_fails_while_a_run_waits_for_data_is_saved(tmp_path, handles):
 
 def test_a_step_that_fails_is_not_saved(tmp_path):
     trainer = Engine(lambda engine, batch: 1 / (engine.state.iteration - 7))
-    trainer.logger.disabled = True
     checkpoints = Checkpoints(tmp_path, {}).attach(trainer)
     with pytest.raises(ZeroDivisionError), StopOnSignal(checkpoints).attach(trainer):
         trainer.run([0] * 5, max_epochs=3)

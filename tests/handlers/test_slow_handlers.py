@@ -141,16 +141,17 @@ class StepEvents(EventEnum):
     FORWARD_DONE = "forward_done"
 
 
-def test_handlers_of_events_inside_the_step_are_handlers(clock):
+@pytest.mark.parametrize("event", [StepEvents.FORWARD_DONE, "forward_done"], ids=["enum", "word"])
+def test_handlers_of_events_inside_the_step_are_handlers(clock, event):
     def step(engine, batch):
         clock.spend(STEP_S / 2)
-        engine.fire_event(StepEvents.FORWARD_DONE)
+        engine.fire_event(event)
         clock.spend(STEP_S / 2)
 
     trainer = Engine(step)
-    trainer.register_events(*StepEvents)
+    trainer.register_events(event)
     timer = FetchComputeTimer(clock=clock).attach(trainer)
-    Drawing(clock, 0.01).attach(trainer, StepEvents.FORWARD_DONE)
+    Drawing(clock, 0.01).attach(trainer, event)
     run(trainer, clock)
     assert named(timer)[:1] == ("handler-bound",)
     assert timer.seconds["compute"] == pytest.approx(EPOCHS * LENGTH * STEP_S)

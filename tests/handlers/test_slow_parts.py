@@ -123,6 +123,22 @@ def test_the_part_of_a_slow_step_is_named(clock, slow, nested):
     assert share == pytest.approx(wanted / whole, abs=0.02)
 
 
+def test_a_step_that_raises_leaves_no_hooks_behind(clock):
+    model = nn.Linear(1, 1)
+
+    def step(engine, batch, model=model):
+        model(torch.ones(1))
+        if engine.state.iteration == 3:  # the first that is looked into
+            raise ZeroDivisionError
+
+    trainer = Engine(step)
+    FetchComputeTimer(clock=clock).attach(trainer)
+    with pytest.raises(ZeroDivisionError):
+        trainer.run(range(5))
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
+
+
 def test_the_weights_are_the_same_with_names_and_without():
     def trained(names):
         torch.manual_seed(0)

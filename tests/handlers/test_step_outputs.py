@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 
 from handlers import StepMeans, StopOnNonFinite
 from handlers.attached import attached_objects
-from handlers.step_outputs import Numbers, StepOutputs
+from handlers.step_outputs import Numbers, StepOutputs, outputs_of
 
 
 class Reader:
@@ -21,6 +21,25 @@ class Reader:
 
     def forget(self):
         self.seen.clear()
+
+
+def test_a_step_may_fill_the_same_dict_again():
+    output = {}
+
+    def step(engine, batch):
+        output["loss"] = torch.tensor(float(batch))
+        return output
+
+    trainer, reader = Engine(step), Reader()
+    outputs = outputs_of(trainer, reader)
+    trainer.run([1, 2, 3])
+    outputs.bring()
+    assert [row["loss"] for _, row, _ in reader.seen] == [1, 2, 3]
+
+
+def test_a_count_is_not_rounded_to_the_precision_of_the_loss():
+    output = {"loss": torch.tensor(0.5, dtype=torch.bfloat16), "correct": torch.tensor(301)}
+    assert Numbers([output, output]).columns() == {"loss": [0.5, 0.5], "correct": [301, 301]}
 
 
 def test_all_who_read_share_one():

@@ -170,6 +170,9 @@ class DeviceEvent:
     def query(self):
         return self.at <= self.device.clock.now
 
+    def synchronize(self):
+        self.device.clock.now = max(self.device.clock.now, self.at)
+
     def elapsed_time(self, later):
         assert self.query()
         assert later.query()
@@ -213,6 +216,30 @@ def test_on_a_device_what_it_does_not_wait_for_costs_nothing(fetch, handler, ker
     assert 1 - timer.times.share("compute") == pytest.approx(idle_share, abs=0.02)
     assert timer.seconds["compute"] == pytest.approx(1000 * kernels, rel=0.02)
     assert device.events < 200  # used again and again
+
+
+def test_the_last_steps_in_the_queue_of_a_device_count_too():
+    clock = Clock()
+    device = Device(clock)
+
+    def batches():
+        for index in range(50):
+            clock.spend(0.005)
+            yield index
+
+    def step(engine, batch):
+        device.run(0.010)
+        clock.spend(0.001)
+
+    trainer = Engine(step)
+    timer = FetchComputeTimer(clock=clock, make_event=device.event).attach(trainer)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(every=50), device.wait)
+    trainer.run(batches(), max_epochs=1, epoch_length=50)
+    assert timer.times.count == 49  # the first has none before it
+    # The first batch and step are the host's: 5 ms of it, and 1 of that.
+    assert timer.seconds["compute"] == pytest.approx(49 * 0.010 + 0.001)
+    assert timer.seconds["handlers"] == pytest.approx(0, abs=0.0101)
+    assert sum(timer.seconds.values()) == pytest.approx(clock.now)
 
 
 class Kernels(torch.autograd.Function):

@@ -1,5 +1,6 @@
 """A tool's answers on standard output: they wait for their reader, and are not lost without a word."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -44,6 +45,19 @@ def test_answers_that_cannot_be_written_are_one_line_and_a_status(redirection, r
     with answering(redirection) as process:
         assert process.stderr.read() == f"tool: error: standard output cannot be written: {reason}\n"
     assert process.returncode == 2
+
+
+def test_the_bytes_of_a_name_stay_what_they_are():
+    answer = """
+from ignite_pipeline.command_line import exit_on_bad_input
+from ignite_pipeline.standard_streams import print_answer
+with exit_on_bad_input("tool"):
+    print_answer("caf\\udce9.png \\u20ac")
+"""
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1:strict"}
+    command = [sys.executable, "-c", answer]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    assert done.stdout == b"caf\xe9.png ?\n"
 
 
 def test_a_reader_who_has_had_enough_ends_it_quietly():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_sequence
 
-from ignite_pipeline.devices import to_device
+from ignite_pipeline.devices import make_current, to_device
 
 Point = namedtuple("Point", "x y")
 
@@ -54,6 +54,14 @@ def test_a_batch_of_any_make_keeps_its_make(batch):
 
 def test_what_cannot_be_changed_becomes_a_dict():
     assert to_device("meta")(MappingProxyType({"a": HERE}))["a"].device.type == "meta"
+
+
+@pytest.mark.parametrize(("name", "made"), [("cuda:1", ["cuda:1"]), ("cuda", []), ("cpu", [])])
+def test_a_numbered_device_becomes_the_current_one(name, made, monkeypatch):
+    current = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: current.append(str(device)))
+    make_current(torch.device(name))
+    assert current == made
 
 
 def test_what_can_move_by_itself_does():

@@ -50,10 +50,21 @@ TRAINED = {
         lambda model: model.train(),
         lambda model: model.eval(),
         lambda model: model[0].eval(),
+        lambda model: model[0][1].train(),
+        lambda model: model[1][1].eval(),
         lambda model: Engine(evaluation_step(model)).run(BATCHES),
         lambda model: Engine(translation_step(model)).run(BATCHES),
     ],
-    ids=["nobody", "train", "eval", "eval of the backbone", "an evaluation", "a translation"],
+    ids=[
+        "nobody",
+        "train",
+        "eval",
+        "eval of the backbone",
+        "train of a part",
+        "eval of a part",
+        "an evaluation",
+        "a translation",
+    ],
 )
 def test_a_frozen_backbone_does_not_drift(disturb):
     model = fine_tuned()

@@ -262,6 +262,17 @@ def test_a_checkpoint_of_one_run_is_the_beginning_of_another(photographs, undist
     assert all(torch.equal(rest[name], given[name]) for name in given)
 
 
+def test_a_class_without_a_readable_photograph_is_refused(photographs, tmp_path, capsys):
+    root = shutil.copytree(photographs, tmp_path / "photographs")
+    for path in (root / "train" / "bird").iterdir():
+        path.write_text("no image")
+    words = ["--data-root", str(root), "--weights", "none", *SMALL, "--output", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        run_finetune.main([*words, "--visdom", "off", "--on-bad-sample", "skip"])
+    assert "class bird: none of its images can be read (" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_unreadable_photographs_are_skipped_in_training_and_left_out_of_validation(
     photographs, tmp_path, capsys, workers

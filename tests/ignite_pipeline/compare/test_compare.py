@@ -132,6 +132,10 @@ def test_a_resumed_run_is_said_to_be_one(real, image_tree, tmp_path, capsys):
         (["{a}", "{b}", "--picture", "{tmp}/file/x"], "--picture {tmp}/file/x cannot be written"),
         (["{a}", "{b}", "--sort", "run"], "--sort and --reverse are for --table FOLDER"),
         (["--table", "{tmp}/empty"], "{tmp}/empty: holds no run"),
+        (["--table", ""], "argument --table: must name a file or a folder, got ''"),
+        (["", "{b}"], "argument DIR: must name a file or a folder, got ''"),
+        (["{tmp}/" + 300 * "x", "{b}"], "x: no such folder"),
+        (["{a}", "{tmp}/no file"], "{tmp}/no file/metrics.jsonl: cannot be read"),
         (["--table", "{tmp}/damaged"], "{tmp}/damaged/summary.json: cannot be read"),
         (["--table", "{a}", "--sort", "beauty"], "--sort beauty: no run has it; there are run, task, start"),
         (["--table", "{a}", "--max-slower", "5%"], "--table takes --sort, --reverse and --json alone"),
@@ -145,6 +149,8 @@ def test_bad_input_gets_one_line(real, tmp_path, capsys, arguments, line):
     (tmp_path / "file").touch()
     (copy(real / "low", tmp_path / "damaged") / "summary.json").write_text("{")
     (copy(real / "low", tmp_path / "goes on") / "summary.json").unlink()
+    (copy(real / "low", tmp_path / "no file") / "metrics.jsonl").unlink()
+    (tmp_path / "no file" / "metrics.jsonl").mkdir()
     made("edited", lambda one: one.update(iterations="many"))
     made("old", lambda one: one["best"].pop("maximize"))
     made("no best", lambda one: one.update(best=None))

@@ -1,6 +1,8 @@
+import errno
 import hashlib
 import os
 import pickle
+from http.client import BadStatusLine
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -70,6 +72,24 @@ def test_a_damaged_cifar10_is_refused_even_by_auto(cifar10_root):
     (cifar10_root / CIFAR10.base_folder / "data_batch_3").write_bytes(b"")
     with pytest.raises(ValueError, match="CIFAR-10 is missing or damaged"):
         cifar2(cifar10_root)
+
+
+def test_files_of_cifar10_that_cannot_be_read_are_named(cifar10_root, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "data_batch_1")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", refuse)
+    with pytest.raises(BadInput, match=r"data_batch_1: cannot be read \(Permission denied\)"):
+        cifar2(cifar10_root)
+
+
+def test_a_proxy_that_speaks_otherwise_is_no_network(tmp_path, monkeypatch):
+    def answer(request, timeout):
+        raise BadStatusLine("SSH-2.0")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("urllib.request.urlopen", answer)
+    assert "could not be downloaded to data (SSH-2.0)" in cifar2().notice
 
 
 @pytest.mark.parametrize("val", ["val", "test"])

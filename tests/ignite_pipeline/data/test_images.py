@@ -1,11 +1,21 @@
+import errno
 import os
 
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
-from ignite_pipeline.data.images import ImageTensors, UnreadableImage, read_image, stack_images
+from ignite_pipeline.data.images import (
+    ImageTensors,
+    UnreadableImage,
+    allocate,
+    image_files,
+    read_image,
+    stack_images,
+)
+from ignite_pipeline.data.paired import PairTensors
+from ignite_pipeline.errors import BadInput
 
 
 def test_a_batch_is_the_samples_stacked():
@@ -42,6 +52,52 @@ def test_a_rotated_photograph_stands_upright(tmp_path):
         assert np.array_equal(np.asarray(read_image(tmp_path / "image.png")), seen)
 
 
+@pytest.mark.parametrize("orientation", range(10))
+def test_it_is_turned_as_pillow_turns_it(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.effect_noise((6, 4), 90).save(tmp_path / "image.png", exif=exif)
+    with Image.open(tmp_path / "image.png") as image:
+        wanted = ImageOps.exif_transpose(image).convert("RGB")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "image.png")), np.asarray(wanted))
+
+
+def test_exif_data_that_nobody_can_read_do_not_make_an_image_unreadable(tmp_path):
+    for name in ("image.png", "image.jpg"):
+        Image.new("RGB", (3, 2), "red").save(tmp_path / name, exif=b"Exif\0\0no TIFF header")
+        assert read_image(tmp_path / name).size == (3, 2)
+
+
+def test_what_a_transform_writes_into_an_image_is_not_kept():
+    images = torch.full((2, 6, 4, 4), 7, dtype=torch.uint8)
+    ImageTensors(images, torch.zeros(2))[1][0].zero_()
+    PairTensors(images)[1].zero_()
+    assert (images == 7).all()
+
+
+def test_a_layout_changes_no_digest():
+    images = torch.randint(256, (4, 6, 5, 2), dtype=torch.uint8)
+    laid_out = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert not laid_out.is_contiguous()
+    for make in (lambda images: ImageTensors(images, torch.zeros(4)), PairTensors):
+        assert make(laid_out).sha256() == make(images).sha256()
+
+
+def test_a_disk_without_room_for_the_images_is_said(monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(BadInput, match=r"1.0 GiB \(No space left on device\); let TMPDIR name another"):
+        allocate((2**30,), memory_limit_bytes=1)
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    for name in ("a.png", "._a.png", ".trashed.png"):
+        Image.new("L", (2, 2)).save(tmp_path / name)
+    assert image_files(tmp_path) == [tmp_path / "a.png"]
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB with a transparent colour", "L with one"])
 def test_what_is_transparent_is_laid_on_white(tmp_path, mode):
     hidden = Image.new("RGBA", (2, 1), (50, 50, 50, 0))
@@ -57,7 +113,7 @@ def test_half_transparent_pixels_are_mixed_with_white(tmp_path):
     assert read_image(tmp_path / "image.png").getpixel((0, 0)) == (127, 127, 127)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
 def test_sixteen_bits_become_eight(tmp_path, suffix):
     path = tmp_path / f"image{suffix}"
     Image.fromarray(np.array([[0, 128, 129, 32896, 65535]], dtype=np.uint16)).save(path)
@@ -129,5 +185,5 @@ def test_unreadable_images_are_left_out_where_that_is_asked_for(tmp_path):
 
 def test_a_set_without_a_readable_image_is_an_error(tmp_path):
     (tmp_path / "a.png").write_bytes(b"rotten")
-    with pytest.raises(ValueError, match=r"a\.png: neither this image nor any other can be read"):
+    with pytest.raises(ValueError, match=r"a\.png: .*; nor can any other image be read"):
         stack_images([tmp_path / "a.png"], read_image, unreadable={})

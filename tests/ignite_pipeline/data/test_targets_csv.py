@@ -55,14 +55,26 @@ def test_whole_numbers_are_numbers_where_that_is_said(root):
     assert files.targets.tolist() == [[31], [4]]
 
 
-def test_a_column_may_say_which_are_for_validation(root):
-    table = write(root, "file,kind,split", "a.png,x,train", "b.png,y,val", "c.png,y,train", "d.png,x,test")
-    data = image_folder(root, targets=table, image_size=8)
-    assert [list(split.files.names) for split in (data.train, data.val)] == [
-        ["a.png", "c.png"],
-        ["b.png", "d.png"],
-    ]
+@pytest.mark.parametrize(
+    ("words", "val"),
+    [
+        (("train", "val", "train", "validation"), ["b.png", "d.png"]),
+        (("train", "test", "train", "TEST"), ["b.png", "d.png"]),
+        (("train", "val", "train", "test"), ["b.png"]),
+    ],
+)
+def test_a_column_may_say_which_are_for_validation(root, capsys, words, val):
+    rows = [f"{name}.png,{kind},{word}" for name, kind, word in zip("abcd", "xyyx", words, strict=True)]
+    data = image_folder(root, targets=write(root, "file,kind,split", *rows), image_size=8)
+    assert list(data.train.files.names) == ["a.png", "c.png"]
+    assert list(data.val.files.names) == val
     assert data.classes == ("x", "y")
+    assert ("1 images for testing are left out" in capsys.readouterr().err) is (len(val) == 1)
+
+
+def test_names_that_python_takes_for_numbers_are_names(root):
+    rows = ["a.png,1_1", "b.png,1_2", "c.png,1_1"]
+    assert image_folder(root, targets=write(root, "file,kind", *rows), image_size=8).classes == ("1_1", "1_2")
 
 
 @pytest.mark.parametrize(

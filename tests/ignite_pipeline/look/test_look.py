@@ -1,6 +1,7 @@
 """Looking at folders: what is there is counted, and whatever is wrong is named."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -22,6 +23,24 @@ def test_a_split_without_folders_of_classes_is_said(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "2 images of test/ have no class" in printed
     assert "not a regular file (1)" in printed
+
+
+def test_an_image_without_a_class_contradicts_none(tree, photos):
+    (tree / "test").mkdir()
+    photos[0].save(tree / "test" / "again.png")
+    found = looked_at(tree)["same"]
+    assert files_of(found, leak=True, conflict=False) == [{"train/a/00.png", "test/again.png"}]
+
+
+def test_classes_to_train_on_alone_want_some_to_validate(tree, tmp_path, capsys):
+    shutil.rmtree(tree / "val")
+    main(["--data-root", str(tree), "--output", str(tmp_path / "look")])
+    assert "there are images to train on, and none to validate" in capsys.readouterr().out
+
+
+def test_a_link_to_itself_is_an_image_that_cannot_be_read(tree):
+    (tree / "train" / "a" / "loop.jpg").symlink_to("loop.jpg")
+    assert "train/a/loop.jpg" in looked_at(tree)["unreadable"]
 
 
 def test_what_is_written_does_not_become_a_class(tmp_path, monkeypatch, capsys):

@@ -114,7 +114,17 @@ def test_weights_of_inception_in_a_file_give_a_fid(checkpoint, pairs, tmp_path, 
     state = torchvision.models.inception_v3(weights=None, init_weights=False).state_dict()
     torch.save(state, tmp_path / "inception.pth")
     where = [str(checkpoint.parents[1]), str(pairs), "--output", str(tmp_path / "out")]
-    evaluate.main([*where, "--inception", str(tmp_path / "inception.pth")])
+    seen = []
+
+    def look(module, inputs):
+        if isinstance(module, torchvision.models.Inception3):
+            seen.append(inputs[0])
+
+    with torch.nn.modules.module.register_module_forward_pre_hook(look):
+        evaluate.main([*where, "--inception", str(tmp_path / "inception.pth")])
+    values = torch.cat(seen)
+    assert values.shape[1:] == (3, 299, 299)
+    assert -1 <= values.min() < 0 < values.max() <= 1  # as in the training of those weights
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())["values"]
     assert found["fid"] == pytest.approx(0, abs=1e-3)  # random features of few images tell nothing apart
     assert "the FID of 3 images" in capsys.readouterr().err

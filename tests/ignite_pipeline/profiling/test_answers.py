@@ -11,13 +11,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from ignite.engine import Engine
+from torch.utils.data import TensorDataset
 
 import profile_data
 from handlers import FetchComputeTimer
 from handlers.files import read_metrics
+from handlers.findings import Finding
 from ignite_pipeline.profiling import __main__ as profiler
-from ignite_pipeline.profiling import changes, rarer_handler, tuning
+from ignite_pipeline.profiling import answers, changes, rarer_handler, tuning
+from ignite_pipeline.profiling.recipe import Parts
+from ignite_pipeline.profiling.report import report_of_run
 from ignite_pipeline.run import launch, session
 from tests.support import planted_recipe
 from tests.support.clocks import Clock
@@ -146,6 +151,20 @@ def test_a_slow_way_to_the_device_without_a_gpu_is_counted_in_bytes_and_not_trie
     assert answer["words"][-1] == "not tried: there is no GPU to move a batch to"
 
 
+def test_a_quicker_way_to_a_gpu_is_taken(monkeypatch):
+    small = changes.Tried("images as uint8, of the transfer alone", [3.9, 4.0, 4.1])
+    monkeypatch.setattr(answers, "try_uint8", lambda batch, compute: small)
+    gpu = SimpleNamespace(device=torch.device("cuda"))
+    parts = Parts(TensorDataset(torch.zeros(4, 3, 8, 8)), lambda engine, batch: None, 2, compute=gpu)
+    now = tuning.Setting(2, pin_memory=True)
+    subject = SimpleNamespace(parts=parts, now=now, step=parts.step, seconds=0.01, on_progress=print)
+    answer = answers.answer(Finding("transfer-bound", 0.5, None, "", None), subject)
+    assert answer.taken is small
+    lines = report_of_run(SimpleNamespace(findings=[], timing={}), [answer])
+    in_turns = "4.00x (3.90 to 4.10), 3 runs of each in turn"
+    assert lines[-1] == f"take             images as uint8, of the transfer alone: {in_turns}"
+
+
 @pytest.mark.usefixtures("clock")
 def test_a_slow_handler_is_called_less_often_and_takes_what_was_computed(trained):
     directory, said = trained("--compute-s", "0.004", "--draw-s", "0.008")
@@ -197,6 +216,13 @@ def test_a_run_that_goes_on_is_profiled_by_its_epochs_and_left_as_it_is(trained,
     assert {path.name for path in after.keys() - before.keys()} == {"profile.json"}
     assert "has not ended" in capfd.readouterr().err
     assert read_metrics(directory)
+
+
+def test_a_run_that_goes_on_gets_no_option_that_depends_on_its_epochs(trained):
+    directory, _ = trained("--save-s", "0.5")
+    (directory / "summary.json").unlink()
+    (advice,) = answer_to(profile(directory), "checkpoint-bound")["words"]
+    assert advice.startswith("save half as often")
 
 
 def test_options_beside_a_run_stand_in_for_its_own(trained, tmp_path):

@@ -13,6 +13,7 @@ import time
 import torch
 from torch.utils.data import Dataset
 from torchvision import transforms
+from torchvision.datasets import VisionDataset
 
 class Slow(Dataset):
     transform = transforms.Compose([transforms.CenterCrop(8), transforms.ToTensor()])
@@ -29,6 +30,31 @@ def dataset():
 
 def step():
     return lambda engine, batch: time.sleep(0.004)
+
+class Ours(VisionDataset):
+    def __len__(self):
+        return 64
+    def __getitem__(self, index):
+        from PIL import Image
+        image = Image.new("RGB", (16, 16))
+        return self.transforms(image, 0) if self.transforms else (image, 0)
+
+def ours():
+    return Ours(transform=transforms.Compose([transforms.CenterCrop(8), transforms.ToTensor()]))
+
+def unreadable():
+    from ignite_pipeline.data.images import UnreadableImage
+    class Cut(Slow):
+        def __getitem__(self, index):
+            raise UnreadableImage("cut.jpg: broken off")
+    return Cut()
+
+def small_step():
+    def step(engine, batch):
+        if len(batch) > 8:
+            raise torch.OutOfMemoryError("it is full")
+        time.sleep(0.001)
+    return step
 
 def broken(size):
     raise TypeError("it is broken")
@@ -79,6 +105,21 @@ def test_a_data_set_of_ones_own_gets_a_verdict_a_setting_and_its_confirmation(mi
         assert words in text
 
 
+def test_transforms_that_torchvision_holds_twice_are_each_charged_once(mine):
+    run("--dataset-factory", "slow_images:ours", "--batch-size", "4")
+    profile = json.loads((mine / "profile.json").read_text())
+    outputs = {cost["name"]: cost["output"] for cost in profile["transforms"]}
+    assert outputs == {"CenterCrop": "RGB image 8×8", "ToTensor": "float32 3×8×8"}
+
+
+def test_a_batch_size_that_does_not_fit_is_left_out(mine, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.chdir(mine)
+    factories = ["--dataset-factory", "slow_images:dataset", "--step-factory", "slow_images:small_step"]
+    run(*factories, "--batch-size", "4", "--seconds", "0.01")
+    assert list(json.loads((mine / "profile.json").read_text())["batch_sizes"]) == ["2", "4", "8"]
+
+
 def test_a_data_set_alone_gets_the_best_loader(mine, capsys):
     run("--dataset-factory", "slow_images:dataset", "--batch-size", "4")
     assert "take" in capsys.readouterr().out
@@ -114,7 +155,9 @@ def train(run):
     loader = run.train_loader(data, batch_size=20)
     model = run.place(nn.Linear(3, 2))
     optimizer = optim.SGD(model.parameters(), lr=0.1)
-    trainer = Engine(supervised_step(model, optimizer, nn.functional.cross_entropy, compute=run.compute))
+    schedule = optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=3)
+    loss = nn.functional.cross_entropy
+    trainer = Engine(supervised_step(model, optimizer, loss, schedule=schedule, compute=run.compute))
     run.attach(trainer, save={"model": model, "optimizer": optimizer})
     run.train(trainer, loader, epochs=1)
 """
@@ -132,6 +175,10 @@ def test_a_recipe_of_ones_own_is_profiled_with_its_own_options(mine, capsys):
     [
         ([], "give one of --recipe and --dataset-factory"),
         (["--recipe", "r", "--dataset-factory", "a:b"], "give one of --recipe and --dataset-factory"),
+        (["--recipe", "./slow_images.py"], "--recipe ./slow_images.py: must be the name of a module"),
+        (["--recipe", ""], "--recipe : must be the name of a module"),
+        (["--recipe", "slow_images", "--step-factory", "a:b"], "--step-factory goes with --dataset-factory"),
+        (["--dataset-factory", "slow_images:unreadable"], "cut.jpg: broken off"),
         (["--recipe", "nowhere"], "--recipe nowhere: No module named 'nowhere'"),
         (["--recipe", "slow_images"], "slow_images: module 'slow_images' has no attribute 'train'"),
         (["--dataset-factory", "slow_images:dataset", "--lr", "1"], "unrecognized arguments: --lr 1"),

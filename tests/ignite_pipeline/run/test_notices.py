@@ -87,6 +87,35 @@ def test_a_step_that_draws_elsewhere_is_told_what_seeds_it_and_is_exact_then(tmp
     assert "draws from" not in capsys.readouterr().err
 
 
+def test_tensors_of_inference_mode_are_looked_at_and_end_no_run(tmp_path, caplog):
+    class Probing(Recipe):
+        def data(self):
+            data = Points()
+            with torch.inference_mode():
+                data.features = torch.zeros(3)
+            return data
+
+    found, _ = Probing()(tmp_path / "run")
+    assert found["status"] == "completed"
+    assert not caplog.records
+
+
+def test_what_cannot_be_looked_at_ends_no_run(tmp_path, caplog):
+    class Odd(str):
+        def __repr__(self):
+            raise ValueError("not now")
+
+    class WithOdd(Recipe):
+        def data(self):
+            data = Points()
+            data.name = Odd("points")
+            return data
+
+    found, _ = WithOdd()(tmp_path / "run")
+    assert found["status"] == "completed"
+    assert "what a resumed run would lack could not be looked at" in caplog.text
+
+
 def test_a_quiet_recipe_is_told_nothing(tmp_path, capsys):
     Recipe()(tmp_path / "run")
     assert "!!!" not in capsys.readouterr().err

@@ -4,9 +4,12 @@ import json
 from functools import partial
 
 import pytest
+import torch
 
 from handlers import load_newest
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.run import Parser, launch
+from ignite_pipeline.run.processes import Processes
 from tests.support import several
 from tests.support.runs import outcome, summary
 from tests.support.several import BATCH, LENGTH, at, classify, generate, run_several, update_by_hand
@@ -268,6 +271,22 @@ def test_an_environment_that_is_no_launchers_is_one_line(environment, message, m
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rank_that_an_earlier_job_has_left_is_none(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("RANK", "1")
+    launch(classify, Parser(), ["--output", str(tmp_path / "run"), "--visdom", "off"], task="several")
+    assert summary(tmp_path / "run")["status"] == "completed"
+    assert "epoch" in capsys.readouterr().err
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    launcher = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "RANK": "3"}
+    for name, value in {**launcher, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(BadInput, match="4 processes need as many GPUs, and here are 2: start"):
+        Processes(device="cuda")
 
 
 def test_the_verdict_names_a_straggler(tmp_path):
