@@ -1,6 +1,6 @@
 """Muon: steps of convolutions and linear layers in which all directions count alike."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -47,14 +47,19 @@ class Muon(Optimizer):
         super().__init__(params, {**defaults, "rounds": rounds, "fused": True})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # nobody here has a closure
-        """Make a step, but where ``found_inf`` is not 0."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make a step, but where ``found_inf`` is not 0; return what ``closure`` does, which is called first."""
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
         found_inf = getattr(self, "found_inf", None)
         keep = None if found_inf is None else found_inf != 0
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
                     self._update(weight, weight.grad, group, keep)
+        return result
 
     def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any], keep: Tensor | None) -> None:
         state = self.state[weight]

@@ -91,6 +91,20 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     torch.testing.assert_close(optimizer.state_dict()["state"], state, rtol=0, atol=0)
 
 
+def test_a_closure_is_called_before_the_step_as_other_frameworks_do():
+    (weight,) = weights((2, 3))
+    before, optimizer = weight.detach().clone(), convolution(weight)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == pytest.approx(before.square().sum().item())
+    assert not torch.equal(weight, before)
+
+
 def test_it_goes_on_from_a_checkpoint_with_the_same_bits():
     (whole,), (part,) = weights((4, 2, 3, 3)), weights((4, 2, 3, 3))
     expected = steps(convolution(whole), range(4))
