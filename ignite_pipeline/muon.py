@@ -48,7 +48,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make a step, but where ``found_inf`` is not 0; return what ``closure`` does, which is called first."""
+        """Make a step, but where ``found_inf`` is not 0; return what ``closure`` returns; it goes first."""
         result = None
         if closure is not None:
             with torch.enable_grad():
