@@ -85,8 +85,8 @@ class HandlerTimes:
         is_own = self.own is not None and owner is self.own
         if is_own or name.rpartition(".")[2] in getattr(type(owner), "untimed_handlers", ()):
             return self.untimed_s
-        what = getattr(event, "name", event)  # Ignite lets a word be an event
-        return self._sums_s.setdefault((what, name, place), [0.0])
+        word = event.name if isinstance(event, Enum) else event  # which Ignite lets a word be
+        return self._sums_s.setdefault((word, name, place), [0.0])
 
     def largest(self) -> list[HandlerTime]:
         """Return what has taken time, the largest first: an item for each handler of each event."""

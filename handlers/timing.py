@@ -72,7 +72,7 @@ class FetchComputeTimer:
         self._charge = self.charged.charge
         self._device_less_host: dict[str, float] = dict.fromkeys(LOOP_PARTS, 0)
         self._device: DeviceTimeline | None = None
-        self._epoch_start = self.seconds
+        self._epoch_start = self._published = self.seconds
         self._inside, self._outside = "handlers", list[str]()
         self._awaits_first_batch = True
         last = (self._charge_handlers, self._start_fetch, self._start_step)
@@ -173,7 +173,7 @@ class FetchComputeTimer:
             self.culprits.memory.start_epoch(engine)
         state = engine.state
         if not (state.epoch_length and state.iteration % state.epoch_length):  # else it is resumed inside
-            self._epoch_start = self.seconds
+            self._epoch_start = self._published
 
     def _start_fetch(self) -> None:
         if self._awaits_first_batch:  # the engine has just made the loader's iterator, and its workers
@@ -209,31 +209,28 @@ class FetchComputeTimer:
             self.culprits.look_at_memory()
         if self._device is not None:
             self._device.end_step(self.charged.loop_since_last())
-            for times, host in self._device.parts():
-                self._correct(times, host)
-                self.times.add(times)
+            self._read_device(self._device)
 
     def _end_iteration(self) -> None:
         if self._device is None:
             self.times.end(_sums_of_loop(self.charged.seconds))
 
-    def _correct(self, times: tuple[float, ...], host: tuple[float, ...]) -> None:
-        for part, on_device, on_host in zip(LOOP_PARTS, times, host, strict=False):
-            self._device_less_host[part] += on_device - on_host
+    def _read_device(self, device: DeviceTimeline) -> None:
+        for times, host in device.parts():
+            self.times.add(times)
+            for part, on_device, on_host in zip(LOOP_PARTS, times, host, strict=False):
+                self._device_less_host[part] += on_device - on_host
 
     def _end(self) -> None:
         self._charge("handlers")
         self._end_iteration()
         if self._device is not None:
-            # A step of nothing, for what the host has done since the last; the device may be waited for now.
-            self._device.start_step()
-            self._device.end_step(self.charged.loop_since_last())
             self._device.wait()
-            found = list(self._device.parts())
-            for times, host in found:
-                self._correct(times, host)
-            for times, _ in found[:-1]:
-                self.times.add(times)
+            self._charge("handlers")
+            self._read_device(self._device)
+            # While the last steps were computed, the host has waited: in a handler, or here.
+            surplus = sum(self._device_less_host.values())
+            self._device_less_host["handlers"] -= min(max(0, surplus), self.seconds["handlers"])
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -243,7 +240,8 @@ class FetchComputeTimer:
 
     def publish(self, engine: Engine) -> None:
         """Publish the seconds of each part in this epoch so far as ``time/<part>_s``."""
-        for part, seconds in self.seconds.items():
+        self._published = self.seconds
+        for part, seconds in self._published.items():
             engine.state.metrics[f"time/{part}_s"] = seconds - self._epoch_start[part]
 
     def loop_s(self) -> float:
@@ -292,6 +290,7 @@ class FetchComputeTimer:
         return {
             "seconds": self.seconds,
             "epoch_start": dict(self._epoch_start),
+            "published": dict(self._published),
             "iterations": self.iterations,
             "times": self.times.state_dict(),
             "culprits": self.culprits.state_dict(),
@@ -301,6 +300,7 @@ class FetchComputeTimer:
         """Go on from a checkpoint's seconds and iterations."""
         self.charged.load(state["seconds"])
         self._device_less_host = dict.fromkeys(LOOP_PARTS, 0)
-        self._epoch_start, self.iterations = dict(state["epoch_start"]), state["iterations"]
+        self._epoch_start, self._published = dict(state["epoch_start"]), dict(state["published"])
+        self.iterations = state["iterations"]
         self.times.load_state_dict(state["times"])
         self.culprits.load_state_dict(state["culprits"])

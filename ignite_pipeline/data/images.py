@@ -204,7 +204,7 @@ def read_image(path: str | Path, *, least_side: int | None = None) -> Image.Imag
 def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
     """Turn what has been read of an image as its EXIF data say; those that make no sense turn nothing."""
     with suppress(Exception):  # Pillow's parser raises whatever it stumbles over
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
         return rgb if turn is None else rgb.transpose(turn)
     return rgb
 

@@ -1,5 +1,6 @@
 """Which images a folder holds, their splits and classes, and which files nobody would read."""
 
+import errno
 import os
 import re
 from collections import Counter
@@ -134,6 +135,15 @@ def _labels(files: LabelledFiles) -> list[str]:
     return [", ".join(f"{value:g}" for value in row) for row in targets]
 
 
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise BadInput(f"{entry.path}: cannot be read ({error.strerror})") from error
+
+
 def _images_below(
     folder: Path, prefix: str, skipped: Counter[str], above: tuple[Path, ...] = ()
 ) -> Iterator[str]:
@@ -154,7 +164,7 @@ def _images_below(
         suffix = os.path.splitext(entry.name)[1].lower()
         if entry.name.startswith("."):
             skipped["hidden"] += 1
-        elif os.path.isdir(entry.path):  # False where it cannot be asked; entry.is_dir() raises OSError
+        elif _is_folder(entry):
             yield from _images_below(folder / entry.name, f"{name}/", skipped, (*above, here))
         elif suffix in IMAGE_SUFFIXES:
             yield name

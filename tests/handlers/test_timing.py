@@ -62,6 +62,21 @@ def test_every_part_is_charged_what_it_took(clock, trainer):
     assert timer.iterations == 8
 
 
+def test_what_runs_at_the_end_of_an_epoch_counts_to_the_next(clock, trainer):
+    timer = FetchComputeTimer(clock=clock).attach(trainer)
+    published = []
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def save():
+        published.append(trainer.state.metrics["time/checkpoint_s"])
+        with timer.part("checkpoint"):
+            clock.spend(3)
+
+    trainer.run([0, 0], max_epochs=3)
+    assert published == [0, 3, 3]
+    assert timer.seconds["checkpoint"] == 9
+
+
 def test_a_handler_attached_before_the_run_but_after_the_timer_is_not_the_step(clock, trainer):
     timer = FetchComputeTimer(clock=clock).attach(trainer)
     trainer.add_event_handler(Events.ITERATION_STARTED, lambda: clock.spend(100))

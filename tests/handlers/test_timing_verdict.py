@@ -236,9 +236,8 @@ def test_the_last_steps_in_the_queue_of_a_device_count_too():
     trainer.add_event_handler(Events.ITERATION_COMPLETED(every=50), device.wait)
     trainer.run(batches(), max_epochs=1, epoch_length=50)
     assert timer.times.count == 49  # the first has none before it
-    # The first batch and step are the host's: 5 ms of it, and 1 of that.
-    assert timer.seconds["compute"] == pytest.approx(49 * 0.010 + 0.001)
-    assert timer.seconds["handlers"] == pytest.approx(0, abs=0.0101)
+    assert timer.seconds["compute"] == pytest.approx(49 * 0.010 + 0.001)  # of the first, what the host saw
+    assert timer.seconds["handlers"] == pytest.approx(0.009)  # while the rest of it was computed
     assert sum(timer.seconds.values()) == pytest.approx(clock.now)
 
 

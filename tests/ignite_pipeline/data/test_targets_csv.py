@@ -73,8 +73,8 @@ def test_a_column_may_say_which_are_for_validation(root, capsys, words, val):
 
 
 def test_names_that_python_takes_for_numbers_are_names(root):
-    rows = ["a.png,1_1", "b.png,1_2", "c.png,1_1"]
-    assert image_folder(root, targets=write(root, "file,kind", *rows), image_size=8).classes == ("1_1", "1_2")
+    table = write(root, "file,kind,split", "a.png,1_1,train", "b.png,1_2,train", "c.png,1_1,val")
+    assert image_folder(root, targets=table, image_size=8).classes == ("1_1", "1_2")
 
 
 @pytest.mark.parametrize(

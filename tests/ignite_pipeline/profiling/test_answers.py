@@ -156,7 +156,7 @@ def test_a_quicker_way_to_a_gpu_is_taken(monkeypatch):
     monkeypatch.setattr(answers, "try_uint8", lambda batch, compute: small)
     gpu = SimpleNamespace(device=torch.device("cuda"))
     parts = Parts(TensorDataset(torch.zeros(4, 3, 8, 8)), lambda engine, batch: None, 2, compute=gpu)
-    now = tuning.Setting(2, pin_memory=True)
+    now = SimpleNamespace(pin_memory=True, batches=tuning.Setting(2).batches)
     subject = SimpleNamespace(parts=parts, now=now, step=parts.step, seconds=0.01, on_progress=print)
     answer = answers.answer(Finding("transfer-bound", 0.5, None, "", None), subject)
     assert answer.taken is small
@@ -219,7 +219,7 @@ def test_a_run_that_goes_on_is_profiled_by_its_epochs_and_left_as_it_is(trained,
 
 
 def test_a_run_that_goes_on_gets_no_option_that_depends_on_its_epochs(trained):
-    directory, _ = trained("--save-s", "0.5")
+    directory, _ = trained("--save-s", "0.5", "--epochs", "3")
     (directory / "summary.json").unlink()
     (advice,) = answer_to(profile(directory), "checkpoint-bound")["words"]
     assert advice.startswith("save half as often")
