@@ -36,6 +36,7 @@ from handlers.timing import FetchComputeTimer
 from handlers.training_metrics import scalars
 
 _LOGGER = logging.getLogger(__name__)
+_MOST_NAMED = 10
 # The best score so far, and the iteration that it was reached in.
 Best = tuple[float, int] | None
 
@@ -103,7 +104,7 @@ class Checkpoints:
         self.failure: str | None = None
         self.is_saving = False
         self._best: Best = None
-        self._score_is_missed = False
+        self._unscored: list[str] | None = None  # the metrics there were, where the score was none of them
         self._saved_at: int | None = None
         self._tried_at: int | None = None
         self._pool = ThreadPoolExecutor(1, "checkpoint")
@@ -163,22 +164,14 @@ class Checkpoints:
     def save_scored(self, engine: Engine) -> None:
         """Save, and keep this checkpoint if its score is the best."""
         self.wait()
-        value = self._score_in(engine.state.metrics)
+        numbers = {} if self.score is None else scalars(engine.state.metrics)
+        self._unscored = None if self.score in numbers else list(numbers)
+        value = numbers.get(str(self.score), math.nan)
         sign = 1 if self.maximize else -1
         best = self._best
         if not math.isnan(value) and (best is None or sign * value > sign * best[0]):
             best = value, engine.state.iteration
         self._save(engine, best)
-
-    def _score_in(self, metrics: Mapping[str, Any]) -> float:
-        if self.score is None:
-            return math.nan
-        numbers = scalars(metrics)
-        if self.score not in numbers and not self._score_is_missed:
-            self._score_is_missed = True
-            there = ", ".join(name for name in numbers if not name.startswith("time/")) or "none"
-            _LOGGER.warning("no checkpoint is the best: there is no metric %s, but %s", self.score, there)
-        return numbers.get(self.score, math.nan)
 
     def save(self, engine: Engine) -> None:
         """Save, unless this iteration has been."""
@@ -196,7 +189,11 @@ class Checkpoints:
                 conclude()
 
     def finish(self, engine: Engine) -> None:
-        """Raise `NotSaved` if the last save has failed."""
+        """Say if nobody has published the score, and raise `NotSaved` if the last save has failed."""
+        if self.score is not None and self._unscored is not None:
+            names = [name for name in self._unscored if not name.startswith("time/")]
+            there = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+            _LOGGER.warning("%s is no metric, so no checkpoint is the best; there are %s", self.score, there)
         self.wait()
         if self.failure is not None:
             raise NotSaved(self.failure)

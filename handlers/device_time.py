@@ -1,4 +1,4 @@
-"""When a device computes and when it waits, from events in its own queue, without ever waiting for it."""
+"""When a device computes and when it waits, from events in its own queue."""
 
 from collections import deque
 from collections.abc import Callable, Iterator

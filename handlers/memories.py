@@ -79,7 +79,7 @@ def free_bytes(*, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgrou
 
 
 def _file_pages_bytes(group: Path) -> float:
-    """Return how much of a control group's memory are pages of files, which go when others need them."""
+    """Return how much of a control group's memory is pages of files, freed when others need it."""
     with suppress(OSError, ValueError):
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         # Version 1 counts the groups below under another name.

@@ -1,4 +1,4 @@
-"""Stop a run whose loss is no number any more, and say why."""
+"""Stop a run whose loss is no longer finite, and say why."""
 
 import logging
 import math

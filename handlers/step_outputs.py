@@ -151,7 +151,8 @@ def _rows_of(outputs: Sequence[Any]) -> list[dict[str, float]]:
     kinds = {(tensor.dtype, tensor.device) for tensor in tensors}
     if len(kinds) > 1 or any(tensor.ndim for tensor in tensors):
         device = tensors[0].device
-        tensors = [tensor.reshape(()).to(device, torch.float32) for tensor in tensors]
+        widest = torch.float32 if device.type == "mps" else torch.float64  # which that lacks
+        tensors = [tensor.reshape(()).to(device, widest) for tensor in tensors]
     values = iter(torch.stack(tensors).tolist() if tensors else ())
     return [
         {name: next(values) if isinstance(value, Tensor) else float(value) for name, value in row.items()}

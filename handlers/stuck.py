@@ -19,7 +19,7 @@ _TICK_S = 1.0
 
 def say(text: str) -> None:
     """Print a line on standard error, whatever has become of that; of several processes, say which."""
-    if (rank := os.environ.get("RANK", "0")) != "0":
+    if os.environ.get("WORLD_SIZE", "1") != "1" and (rank := os.environ.get("RANK", "0")) != "0":
         text = f"process {rank}: {text}"
     with suppress(OSError, ValueError, AttributeError, RuntimeError):
         print(text, file=sys.stderr, flush=True)

@@ -47,7 +47,7 @@ class FetchComputeTimer:
     On CUDA, ``compute`` is the time in which the device was busy with the step, and ``fetch`` and
     ``handlers`` share the time in which it was idle as they shared the host's: what a loader takes
     while the device still computes costs nothing. That is read from events in the device's queue, a
-    few iterations later; nothing waits for the device. ``make_event`` stands in for them.
+    few iterations later; nothing waits for the device before the run ends. ``make_event`` stands in for them.
 
     >>> ticks = iter(range(100))
     >>> timer = FetchComputeTimer(clock=lambda: next(ticks), names=False)
@@ -229,8 +229,10 @@ class FetchComputeTimer:
             self._charge("handlers")
             self._read_device(self._device)
             # While the last steps were computed, the host has waited: in a handler, or here.
-            surplus = sum(self._device_less_host.values())
-            self._device_less_host["handlers"] -= min(max(0, surplus), self.seconds["handlers"])
+            since_last = self.charged.loop_since_last()
+            waited_s = since_last[LOOP_PARTS.index("handlers")] if since_last else 0.0
+            surplus_s = sum(self._device_less_host.values())
+            self._device_less_host["handlers"] -= min(max(0.0, surplus_s), waited_s)
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -33,7 +33,7 @@ def available_memory_bytes(*, root: Path = Path("/")) -> int:
 
 
 def _file_pages_bytes(group: Path) -> int:
-    """Return how much of a control group's memory are pages of files, which go when others need them."""
+    """Return how much of a control group's memory is pages of files, freed when others need it."""
     with suppress(OSError, ValueError):
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         # Version 1 counts the groups below under another name.

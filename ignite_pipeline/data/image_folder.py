@@ -91,7 +91,9 @@ def _found(
 ) -> tuple[LabelledFiles, LabelledFiles]:
     entries(root)  # raises what is wrong with it
     if targets is not None:
-        files, val = read_targets(targets, root, kind=kind)
+        files, val, test = read_targets(targets, root, kind=kind)
+        if test is not None:
+            say(f"{targets}: rows of test are left out ({len(test):,}): those of val are taken")
         return split_by_name(files, val_share) if val is None else (files, val)
     folders = find_split(root)
     if folders is None:

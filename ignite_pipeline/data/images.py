@@ -203,10 +203,10 @@ def read_image(path: str | Path, *, least_side: int | None = None) -> Image.Imag
 
 def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
     """Turn what has been read of an image as its EXIF data say; those that make no sense turn nothing."""
+    turn = None
     with suppress(Exception):  # Pillow's parser raises whatever it stumbles over
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-        return rgb if turn is None else rgb.transpose(turn)
-    return rgb
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def read_square(path: str | Path, side: int) -> Image.Image:
@@ -263,7 +263,7 @@ def stack_images(
 
     first = next((array for array in map(try_to_read, items) if array is not None), None)
     if first is None:
-        raise BadInput(f"{next(iter((unreadable or {}).values()))}; nor can any other image be read")
+        raise BadInput(f"no image can be read; the first: {next(iter((unreadable or {}).values()))}")
     height, width, channels = first.shape
     images = allocate((len(items), channels, height, width), memory_limit_bytes=memory_limit_bytes)
     pixels, count = images.numpy(), 0  # torch's threads would wait for the cores that decode

@@ -18,10 +18,10 @@ _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", 
 
 def read_targets(
     path: str | Path, root: str | Path, *, kind: str = "auto", classes: tuple[str, ...] | None = None
-) -> tuple[LabelledFiles, LabelledFiles | None]:
-    """Return the files that a CSV table names, and those whose column ``split`` says val, if there is one.
+) -> tuple[LabelledFiles, LabelledFiles | None, LabelledFiles | None]:
+    """Return the files that a CSV table names and, if it has a column ``split``, those of val and of test.
 
-    Where no row says val, those that say test are taken; where some do, they are left out, which is said.
+    The first are then those of train. Where no row says val, those of test stand in for it.
 
     See `read_table`. All columns but those of files and splits hold the target. ``kind`` is
 
@@ -62,7 +62,7 @@ def read_targets(
     if guessed:
         say(f"{path}: {', '.join(table.columns)} taken for {kind}")
     files = LabelledFiles(root, FileNames(table.column(table.file)), targets, classes, kind)
-    return _split(table, files) if SPLIT in table.rows[0] else (files, None)
+    return _split(table, files) if SPLIT in table.rows[0] else (files, None, None)
 
 
 def _among(classes: tuple[str, ...], targets: Tensor, found: tuple[str, ...]) -> Tensor:
@@ -73,21 +73,19 @@ def _among(classes: tuple[str, ...], targets: Tensor, found: tuple[str, ...]) ->
     return torch.zeros(len(targets), len(classes)).index_copy(1, indices, targets)
 
 
-def _split(table: Table, files: LabelledFiles) -> tuple[LabelledFiles, LabelledFiles]:
+def _split(table: Table, files: LabelledFiles) -> tuple[LabelledFiles, LabelledFiles, LabelledFiles | None]:
     sides: dict[str, list[int]] = {"train": [], "val": [], "test": []}
     for place, word in enumerate(table.column(SPLIT)):
         side = _SPLITS.get(word.lower())
         if side is None:
-            raise table.wrong(place, f"split must be train or val, got {word!r}")
+            raise table.wrong(place, f"split must be train, val or test, got {word!r}")
         sides[side].append(place)
     test = sides.pop("test")
     if not sides["val"]:
-        sides["val"] = test
-    elif test:
-        say(f"{table.path}: {len(test)} images for testing are left out, those for validation are taken")
+        sides["val"], test = test, []
     if empty := [name for name, places in sides.items() if not places]:
         raise BadInput(f"{table.path}: its column split leaves no image for {empty[0]}")
-    return files.chosen(sides["train"]), files.chosen(sides["val"])
+    return files.chosen(sides["train"]), files.chosen(sides["val"]), files.chosen(test) if test else None
 
 
 def _kind_of(table: Table) -> str:

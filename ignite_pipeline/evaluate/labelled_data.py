@@ -40,8 +40,10 @@ def find_labelled(root: Path, signature: Signature, *, targets: str | None = Non
     if not os.path.isdir(root):
         raise BadInput(f"{root}: no such folder; give one that holds images")
     if targets is not None:
-        files, val_files = read_targets(targets, root, kind=signature.kind, classes=signature.outputs)
-        return _of_files(val_files or files, signature)
+        files, of_val, test = read_targets(targets, root, kind=signature.kind, classes=signature.outputs)
+        if test is not None:
+            say(f"{targets}: rows of test are left out ({len(test):,}): give a table of them alone")
+        return _of_files(of_val or files, signature)
     if signature.kind != "classes":
         raise BadInput(f"--targets CSV must say which {signature.kind} each image has")
     if (root / CIFAR10_FOLDER).is_dir():

@@ -109,11 +109,13 @@ def _parts_of(root: Path, there: set[str]) -> list[tuple[str, str, str]]:
 
 
 def _in_table(root: Path, table: str | Path, kind: str) -> FoundFiles:
-    files, val = read_targets(table, root, kind=kind)
-    rows = [(name, "", label) for name, label in zip(files.names, _labels(files), strict=True)]
-    if val is not None:
-        rows = [(name, "train", label) for name, _, label in rows]
-        rows += [(name, "val", label) for name, label in zip(val.names, _labels(val), strict=True)]
+    files, val, test = read_targets(table, root, kind=kind)
+    rows = [
+        (name, split, label)
+        for split, of_split in (("" if val is None else "train", files), ("val", val), ("test", test))
+        if of_split is not None
+        for name, label in zip(of_split.names, _labels(of_split), strict=True)
+    ]
     skipped: Counter[str] = Counter()
     listed = {os.path.normpath(name) for name, _, _ in rows}
     unlisted = sum(name not in listed for name in _images_below(root, "", skipped))

@@ -44,5 +44,5 @@ def _below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     for path in (folder / entry.name for entry in entries(folder)):
         if os.path.isdir(path):
             yield from _below(path, (*above, here))
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
+        elif path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
             yield path

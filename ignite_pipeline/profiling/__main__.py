@@ -88,7 +88,7 @@ def make_parser(tasks: Mapping[str, Recipe]) -> Parser:
 
 def imported(option: str, name: str) -> Any:
     """Return a module, found in the current directory too; raise `BadInput` if there is none."""
-    if not all(part.isidentifier() for part in name.split(".")):
+    if not name or name.startswith(".") or "/" in name:
         raise BadInput(f"{option} {name}: must be the name of a module: my_module, not ./my_module.py")
     sys.path.insert(0, os.getcwd())
     try:

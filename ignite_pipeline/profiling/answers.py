@@ -115,7 +115,10 @@ def _quicker_transfer(finding: Finding, subject: Subject) -> Answer:
     if saves:
         small = try_uint8(batch, compute)
         tried = [*tried, small]
-        taken = taken or (small if small.helps else None)
+        if taken is None:
+            taken = small if small.helps else None
+        elif small.helps:
+            words.append(f"{small.words}, would help as well: {small.speedup:.2f}x")
     return Answer(finding.kind, words, tried, taken)
 
 

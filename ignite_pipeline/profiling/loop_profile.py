@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from ignite.engine import Engine
 from tqdm import tqdm
 
 from handlers import FetchComputeTimer
+from ignite_pipeline.errors import BadInput
 from ignite_pipeline.machine import available_memory_bytes
 from ignite_pipeline.profiling.changes import CONFIRMING_ROUNDS
 from ignite_pipeline.profiling.recipe import Parts
@@ -77,10 +78,13 @@ def rates_by_size(dataset: Any, step: Step | None, setting: Setting, seconds: fl
     rates = {}
     for size in (setting.batch_size // 2, *(setting.batch_size * times for times in (1, 2, 4))):
         if 1 <= size <= len(dataset):
-            # Too much for the memory, or too few for batch norm.
-            with suppress(RuntimeError, ValueError):
-                changed = replace(setting, batch_size=size)
+            changed = replace(setting, batch_size=size)
+            try:
                 rates[size] = size / loop_or_loader_s(dataset, step, changed, seconds=seconds)
+            except BadInput:
+                raise
+            except (RuntimeError, ValueError):  # too much for the memory, or too few for batch norm
+                continue
     return rates
 
 

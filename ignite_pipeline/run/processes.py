@@ -72,12 +72,6 @@ class Processes:
             raise BadInput(f"WORLD_SIZE is {self.started}, and this torch has no torch.distributed")
         if dist.is_initialized():
             raise BadInput("torch.distributed is in use already: leave it to the run to begin it")
-        gpus = torch.cuda.device_count() if self._on_gpu else 0
-        if 1 < gpus < self.on_this_machine:  # of a single one, it may be that each process sees its own
-            raise BadInput(
-                f"{self.on_this_machine} processes need as many GPUs, and here are {gpus}: start"
-                f" torchrun with --nproc-per-node {gpus}, or give --device cpu"
-            )
         with self._finding_each_other():
             self._store = meet(rank=self.rank, count=self.started, timeout=self._timeout)
         self._calls = RollCall(self._store, rank=self.rank, count=self.started)
@@ -133,9 +127,16 @@ class Processes:
             )
         if self.count == 1 or self.is_surplus:
             return
+        gpus, needed = torch.cuda.device_count(), min(self.count, self.on_this_machine)
+        if self._on_gpu and 0 < gpus < needed:
+            raise BadInput(
+                f"{needed} processes need as many GPUs, and here are {gpus}: start torchrun with"
+                f" --nproc-per-node {gpus}, or give --device cpu"
+            )
         with self._finding_each_other():
             if self._on_gpu:
-                torch.cuda.set_device(_number("LOCAL_RANK", 0) if torch.cuda.device_count() > 1 else 0)
+                place = _number("LOCAL_RANK", 0)
+                torch.cuda.set_device(place if place < gpus else 0)  # where each is shown its own alone
             dist.init_process_group(
                 "nccl" if self._on_gpu else "gloo",
                 store=PrefixStore("compute", self._store),
@@ -161,7 +162,7 @@ class Processes:
     @property
     def on_this_machine(self) -> int:
         """How many of them share this machine's cores."""
-        return _number("LOCAL_WORLD_SIZE", 1)
+        return _number("LOCAL_WORLD_SIZE", 1) if self.started > 1 else 1
 
     def local(self, replicas: int) -> range:
         """Return the replicas that this process computes."""

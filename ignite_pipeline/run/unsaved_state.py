@@ -23,13 +23,16 @@ _LOGGER = logging.getLogger(__name__)
 def _looking_on(
     handler: "Callable[[UnsavedState, Engine], None]",
 ) -> "Callable[[UnsavedState, Engine], None]":
-    """Let a handler look at objects of any make: what they raise is logged, and ends no run."""
+    """Let a handler look at objects of any make: what they raise is logged once, and ends no run."""
 
     @wraps(handler)
     def look(self: "UnsavedState", engine: Engine) -> None:
         try:
             handler(self, engine)
         except Exception:
+            if self._has_failed:
+                return
+            self._has_failed = True
             _LOGGER.warning("what a resumed run would lack could not be looked at", exc_info=True)
 
     return look
@@ -41,8 +44,8 @@ class UnsavedState:
     The first step of a session, and of each epoch, is watched: an optimizer that steps must be among what
     ``saved()`` returns or an attribute of one, and its gradients must not be kept for the next. Neither
     ``random`` nor ``numpy.random`` may be drawn from. Plain values that the step, a handler or the data set
-    holds may not change. The last two are looked at again after every epoch, and until then it is noted which
-    optimizers step.
+    holds may not change. The last two are looked at again after every epoch. Optimizer steps are noted until
+    the end of the epoch.
 
     >>> trainer = Engine(lambda engine, batch: random.random())
     >>> _ = UnsavedState(list, on_unsaved=print).attach(trainer)
@@ -59,6 +62,7 @@ class UnsavedState:
     ) -> None:
         self.saved, self.on_unsaved, self.watch_randomness = saved, on_unsaved, watch_randomness
         self._told: set[str] = set()
+        self._has_failed = False
         self._stepped: dict[int, Optimizer] = {}
         self._hook: Any = None
         self._states: dict[str, Any] = {}
@@ -81,6 +85,7 @@ class UnsavedState:
         """Remember what the step begins with."""
         engine.remove_event_handler(self.begin_step, Events.ITERATION_STARTED)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.end_step)
+        self._hook = register_optimizer_step_post_hook(self._note_step)
         if self._values is None:
             self._states = _random_states()
             loader = engine.state.dataloader
@@ -96,7 +101,6 @@ class UnsavedState:
                 "begins anew in a resumed run, as every iterator: take data from run.train_loader alone, or"
                 " index it by trainer.state.iteration",
             )
-        self._hook = register_optimizer_step_post_hook(self._note_step)
 
     @_looking_on
     def end_step(self, engine: Engine) -> None:

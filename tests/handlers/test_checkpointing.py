@@ -51,7 +51,7 @@ def test_a_score_that_is_never_published_is_said_once(tmp_path, model, caplog):
     trainer.run([0], max_epochs=3)
     (said,) = (record.getMessage() for record in caplog.records)
     there = "val/accuracy, recall/0, recall/1"
-    assert said == f"no checkpoint is the best: there is no metric recall, but {there}"
+    assert said == f"recall is no metric, so no checkpoint is the best; there are {there}"
     assert load_newest(tmp_path)["best"] is None
 
 

@@ -38,8 +38,8 @@ def test_a_step_may_fill_the_same_dict_again():
 
 
 def test_a_count_is_not_rounded_to_the_precision_of_the_loss():
-    output = {"loss": torch.tensor(0.5, dtype=torch.bfloat16), "correct": torch.tensor(301)}
-    assert Numbers([output, output]).columns() == {"loss": [0.5, 0.5], "correct": [301, 301]}
+    output = {"loss": torch.tensor(0.5, dtype=torch.bfloat16), "pixels": torch.tensor(2**24 + 1)}
+    assert Numbers([output, output]).columns() == {"loss": [0.5, 0.5], "pixels": [2**24 + 1] * 2}
 
 
 def test_all_who_read_share_one():

@@ -218,7 +218,8 @@ def test_on_a_device_what_it_does_not_wait_for_costs_nothing(fetch, handler, ker
     assert device.events < 200  # used again and again
 
 
-def test_the_last_steps_in_the_queue_of_a_device_count_too():
+@pytest.mark.parametrize("reads", [True, False], ids=["somebody reads a value", "nobody does"])
+def test_the_last_steps_in_the_queue_of_a_device_count_too(reads):
     clock = Clock()
     device = Device(clock)
 
@@ -233,7 +234,8 @@ def test_the_last_steps_in_the_queue_of_a_device_count_too():
 
     trainer = Engine(step)
     timer = FetchComputeTimer(clock=clock, make_event=device.event).attach(trainer)
-    trainer.add_event_handler(Events.ITERATION_COMPLETED(every=50), device.wait)
+    if reads:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED(every=50), device.wait)
     trainer.run(batches(), max_epochs=1, epoch_length=50)
     assert timer.times.count == 49  # the first has none before it
     assert timer.seconds["compute"] == pytest.approx(49 * 0.010 + 0.001)  # of the first, what the host saw

@@ -116,7 +116,11 @@ def test_half_transparent_pixels_are_mixed_with_white(tmp_path):
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
 def test_sixteen_bits_become_eight(tmp_path, suffix):
     path = tmp_path / f"image{suffix}"
-    Image.fromarray(np.array([[0, 128, 129, 32896, 65535]], dtype=np.uint16)).save(path)
+    pixels = np.array([[0, 128, 129, 32896, 65535]], dtype=np.uint16)
+    if suffix == ".pgm":  # which older versions of Pillow read and do not write
+        path.write_bytes(b"P5 5 1 65535\n" + pixels.astype(">u2").tobytes())
+    else:
+        Image.fromarray(pixels).save(path)
     decoded = np.asarray(read_image(path))
     assert decoded.shape == (1, 5, 3)
     assert decoded[0, :, 0].tolist() == [0, 0, 1, 128, 255]
@@ -185,5 +189,5 @@ def test_unreadable_images_are_left_out_where_that_is_asked_for(tmp_path):
 
 def test_a_set_without_a_readable_image_is_an_error(tmp_path):
     (tmp_path / "a.png").write_bytes(b"rotten")
-    with pytest.raises(ValueError, match=r"a\.png: .*; nor can any other image be read"):
+    with pytest.raises(ValueError, match=r"no image can be read; the first: .*a\.png"):
         stack_images([tmp_path / "a.png"], read_image, unreadable={})

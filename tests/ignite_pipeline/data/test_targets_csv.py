@@ -41,7 +41,7 @@ def write(root, *lines):
     ],
 )
 def test_columns_tell_what_they_hold(root, lines, kind, classes, targets):
-    files, val = read_targets(write(root, *lines), root)
+    files, val, _ = read_targets(write(root, *lines), root)
     assert val is None
     assert (files.kind, files.classes) == (kind, classes)
     assert files.targets.tolist() == targets
@@ -51,7 +51,7 @@ def test_columns_tell_what_they_hold(root, lines, kind, classes, targets):
 def test_whole_numbers_are_numbers_where_that_is_said(root):
     table = write(root, "file,age", "a.png,31", "b.png,4")
     assert read_targets(table, root)[0].kind == "classes"
-    files, _ = read_targets(table, root, kind="numbers")
+    files, *_ = read_targets(table, root, kind="numbers")
     assert files.targets.tolist() == [[31], [4]]
 
 
@@ -69,7 +69,7 @@ def test_a_column_may_say_which_are_for_validation(root, capsys, words, val):
     assert list(data.train.files.names) == ["a.png", "c.png"]
     assert list(data.val.files.names) == val
     assert data.classes == ("x", "y")
-    assert ("1 images for testing are left out" in capsys.readouterr().err) is (len(val) == 1)
+    assert ("rows of test are left out (1): those of val" in capsys.readouterr().err) is (len(val) == 1)
 
 
 def test_names_that_python_takes_for_numbers_are_names(root):
@@ -114,7 +114,7 @@ def test_names_that_python_takes_for_numbers_are_names(root):
         (["file,kind,other", "a.png,x,1", "b.png,y,2"], ": a class is one column, but there are kind, other"),
         (
             ["file,kind,split", "a.png,x,train", "b.png,y,dev"],
-            ", line 3: split must be train or val, got 'dev'",
+            ", line 3: split must be train, val or test, got 'dev'",
         ),
         (["file,kind,split", "a.png,x,val", "b.png,y,val"], ": its column split leaves no image for train"),
     ],
@@ -147,13 +147,13 @@ def test_one_that_is_no_number_does_not_make_classes_of_many_whole_ones(root):
 
 def test_a_class_may_be_a_number_of_any_length(root):
     long = "9" * 5000
-    files, _ = read_targets(write(root, "file,kind", f"a.png,{long}", "b.png,10", "c.png,10"), root)
+    files, *_ = read_targets(write(root, "file,kind", f"a.png,{long}", "b.png,10", "c.png,10"), root)
     assert files.classes == ("10", long)
 
 
 def test_what_a_table_is_taken_for_is_said(root, capsys):
     table = write(root, "file,kind,Split", "a.png,x,train", "b.png,y,val", "c.png,y,train")
-    files, val = read_targets(table, root)
+    files, val, _ = read_targets(table, root)
     assert f"{table}: kind taken for classes" in capsys.readouterr().err
     assert (len(files), len(val)) == (2, 1)
 

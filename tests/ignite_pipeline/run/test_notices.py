@@ -113,7 +113,9 @@ def test_what_cannot_be_looked_at_ends_no_run(tmp_path, caplog):
 
     found, _ = WithOdd()(tmp_path / "run")
     assert found["status"] == "completed"
-    assert "what a resumed run would lack could not be looked at" in caplog.text
+    (said,) = caplog.records
+    assert said.getMessage() == "what a resumed run would lack could not be looked at"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["notices"] == []
 
 
 def test_a_quiet_recipe_is_told_nothing(tmp_path, capsys):

@@ -281,12 +281,12 @@ def test_a_rank_that_an_earlier_job_has_left_is_none(monkeypatch, tmp_path, caps
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
-    launcher = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "RANK": "3"}
-    for name, value in {**launcher, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(BadInput, match="4 processes need as many GPUs, and here are 2: start"):
-        Processes(device="cuda")
+    processes = Processes(device="cuda")
+    processes.started = 4  # as if they had met
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(BadInput, match="2 processes need as many GPUs, and here are 1: start torchrun with"):
+        processes.take_places(2)  # the other two only wait
 
 
 def test_the_verdict_names_a_straggler(tmp_path):
