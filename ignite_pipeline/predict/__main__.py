@@ -21,7 +21,7 @@ from ignite_pipeline.output_files import require_writable
 from ignite_pipeline.predict.batches import read_in_batches
 from ignite_pipeline.predict.export import export_trained
 from ignite_pipeline.predict.named_images import find_images
-from ignite_pipeline.predict.options import add_batch_size, add_device_options, add_model
+from ignite_pipeline.predict.options import add_batch_size, add_device_options, add_images, add_model
 from ignite_pipeline.predict.rows import FORMATS, Prediction, csv_header
 from ignite_pipeline.predict.sheet import MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
@@ -35,13 +35,7 @@ def parser() -> Parser:
     parser = Parser(prog=PROG, description="Say what a trained model sees in images.")
     add = parser.add_argument
     add_model(parser)
-    add(
-        "images",
-        metavar="IMAGE",
-        nargs="*",
-        type=named_path,
-        help="files, folders and all below them, patterns in quotes",
-    )
+    add_images(parser)
     add(
         "--format",
         choices=tuple(FORMATS),

@@ -16,6 +16,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add which images it is given."""
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        type=named_path,
+        help="files, folders and all below them, patterns in quotes",
+    )
+
+
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Add where a trained model computes, and in which numbers."""
     add = parser.add_argument

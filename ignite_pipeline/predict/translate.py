@@ -28,7 +28,7 @@ from ignite_pipeline.errors import BadInput
 from ignite_pipeline.output_files import require_writable, write_output
 from ignite_pipeline.predict.export import export_trained
 from ignite_pipeline.predict.named_images import find_images
-from ignite_pipeline.predict.options import add_device_options, add_model
+from ignite_pipeline.predict.options import add_device_options, add_images, add_model
 from ignite_pipeline.predict.sheet import COLUMNS, MOST, write_sheet
 from ignite_pipeline.predict.trained_models import TrainedModel, load_trained
 from ignite_pipeline.predict.translated_rows import FORMATS, Translated, csv_header
@@ -43,13 +43,7 @@ def parser() -> Parser:
     parser = Parser(prog=PROG, description="Translate images with a trained generator.")
     add = parser.add_argument
     add_model(parser)
-    add(
-        "images",
-        metavar="IMAGE",
-        nargs="*",
-        type=named_path,
-        help="files, folders and all below them, patterns in quotes",
-    )
+    add_images(parser)
     add(
         "--format",
         choices=tuple(FORMATS),
