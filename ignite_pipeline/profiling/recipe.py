@@ -63,7 +63,7 @@ class _Rehearsal(Run):
         """Take the recipe apart; its schedules stand still, since more steps may be made than they have."""
         for _, thing in held_objects(trainer):
             if isinstance(thing, LRScheduler):
-                thing.step = lambda *args, **kwargs: None  # type: ignore[method-assign]  # in this copy alone
+                thing.step = lambda *args, **kwargs: None  # type: ignore[method-assign]  # in this rehearsal
         keyed, batch_size = loader.dataset, loader.batch_sampler.batch_size
         step, pins = step_of(trainer), loader.pin_memory
         self.parts = Parts(
