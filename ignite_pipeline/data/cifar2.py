@@ -14,16 +14,8 @@ import torch
 from PIL import Image
 
 from ignite_pipeline.data.generated import draw_airplanes_and_birds
-from ignite_pipeline.data.images import (
-    ImageSplits,
-    ImageTensors,
-    count_unreadable,
-    image_files,
-    middle_square,
-    read_image,
-    stack_images,
-    subfolders,
-)
+from ignite_pipeline.data.image_files import image_files, middle_square, read_image, subfolders
+from ignite_pipeline.data.images import ImageSplits, ImageTensors, count_unreadable, stack_images
 from ignite_pipeline.data.known_files import CIFAR10_FOLDER
 from ignite_pipeline.downloads import DOWNLOAD_FAILURES, require_answer
 from ignite_pipeline.errors import BadInput

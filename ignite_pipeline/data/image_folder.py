@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from ignite_pipeline.command_line import say
-from ignite_pipeline.data.images import ImageSplits, UnreadableImage, entries
+from ignite_pipeline.data.image_files import UnreadableImage, entries
+from ignite_pipeline.data.images import ImageSplits
 from ignite_pipeline.data.labelled_files import (
     LabelledFiles,
     class_folders,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ignite_pipeline.command_line import say
-from ignite_pipeline.data.images import subfolders
+from ignite_pipeline.data.image_files import subfolders
 from ignite_pipeline.data.known_files import IMAGE_SUFFIXES
 from ignite_pipeline.errors import BadInput
 

@@ -13,14 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ignite_pipeline.data.generated_facades import draw_facades
-from ignite_pipeline.data.images import (
-    ImageSplits,
-    UnreadableImage,
-    count_unreadable,
-    image_files,
-    read_image,
-    stack_images,
-)
+from ignite_pipeline.data.image_files import UnreadableImage, image_files, read_image
+from ignite_pipeline.data.images import ImageSplits, count_unreadable, stack_images
 from ignite_pipeline.errors import BadInput
 
 DIRECTIONS = ("AtoB", "BtoA")

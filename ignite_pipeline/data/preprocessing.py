@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ignite_pipeline.data.images import middle_square, read_square
+from ignite_pipeline.data.image_files import middle_square, read_square
 
 _MOST_PIXELS = 2**14
 

@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ignite_pipeline.data.images import (
-    UnreadableImage,
-    channel_statistics,
-    level_counts,
-    read_image,
-    read_square,
-)
+from ignite_pipeline.data.image_files import UnreadableImage, read_image, read_square
+from ignite_pipeline.data.images import channel_statistics, level_counts
 from ignite_pipeline.data.labelled_files import LabelledFiles
 from ignite_pipeline.data.shared_array import SharedArray
 from ignite_pipeline.errors import BadInput

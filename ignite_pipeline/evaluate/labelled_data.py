@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ignite_pipeline.command_line import say
 from ignite_pipeline.data.cifar2 import cifar2
-from ignite_pipeline.data.images import ImageTensors, subfolders
+from ignite_pipeline.data.image_files import subfolders
+from ignite_pipeline.data.images import ImageTensors
 from ignite_pipeline.data.known_files import CIFAR10_FOLDER
 from ignite_pipeline.data.labelled_files import VALIDATION_NAMES, LabelledFiles, class_folders
 from ignite_pipeline.data.stored_images import StoredImages

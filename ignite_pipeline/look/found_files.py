@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ignite_pipeline.data.images import subfolders
+from ignite_pipeline.data.image_files import subfolders
 from ignite_pipeline.data.known_files import IMAGE_SUFFIXES
 from ignite_pipeline.data.labelled_files import (
     VALIDATION_NAMES,

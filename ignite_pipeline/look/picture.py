@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from handlers.plain_text import plain_text
-from ignite_pipeline.data.images import UnreadableImage, read_image
+from ignite_pipeline.data.image_files import UnreadableImage, read_image
 from ignite_pipeline.look.findings import class_counts, in_order
 from ignite_pipeline.look.report import printable
 from ignite_pipeline.look.same_images import Group

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ignite_pipeline.data.images import UnreadableImage, progress, read_image
+from ignite_pipeline.data.image_files import UnreadableImage, read_image
+from ignite_pipeline.data.images import progress
 from ignite_pipeline.look.found_files import FoundFiles
 from ignite_pipeline.look.hamming import near_pairs
 from ignite_pipeline.look.survey import THUMBNAIL_SIDE, Survey

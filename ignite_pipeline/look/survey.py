@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ignite_pipeline.data.images import UnreadableImage, progress, read_image
+from ignite_pipeline.data.image_files import UnreadableImage, read_image
+from ignite_pipeline.data.images import progress
 from ignite_pipeline.look.found_files import FoundFiles
 from ignite_pipeline.machine import available_cores
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ignite_pipeline.command_line import say
-from ignite_pipeline.data.images import UnreadableImage
+from ignite_pipeline.data.image_files import UnreadableImage
 
 Item = TypeVar("Item")
 

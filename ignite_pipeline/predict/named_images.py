@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ignite_pipeline.data.images import entries
+from ignite_pipeline.data.image_files import entries
 from ignite_pipeline.data.known_files import IMAGE_SUFFIXES
 from ignite_pipeline.errors import BadInput
 

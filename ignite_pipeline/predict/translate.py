@@ -22,7 +22,8 @@ from torch import Tensor
 from handlers.errors import UnusableRun
 from ignite_pipeline.command_line import Parser, exit_on_bad_input, made_folder, named_path, number
 from ignite_pipeline.data.batch_transforms import Centre, to_pixels
-from ignite_pipeline.data.images import UnreadableImage, progress, read_image
+from ignite_pipeline.data.image_files import UnreadableImage, read_image
+from ignite_pipeline.data.images import progress
 from ignite_pipeline.data.paired import split_pair
 from ignite_pipeline.errors import BadInput
 from ignite_pipeline.output_files import require_writable, write_output

@@ -19,7 +19,7 @@ from ignite.engine import Engine
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 from handlers import SampleGrids, StepMeans
-from ignite_pipeline.data.images import read_image
+from ignite_pipeline.data.image_files import read_image
 from ignite_pipeline.run import Parser, launch
 from ignite_pipeline.steps import supervised_step
 

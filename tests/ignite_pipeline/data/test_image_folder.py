@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from ignite_pipeline.data.class_balance import class_weights, sample_weights
+from ignite_pipeline.data.image_files import UnreadableImage
 from ignite_pipeline.data.image_folder import image_folder
-from ignite_pipeline.data.images import UnreadableImage
 from ignite_pipeline.data.loading import endless_loader
 from ignite_pipeline.errors import BadInput
 from tests.support.photographs import WRITERS

@@ -43,7 +43,7 @@ def ours():
     return Ours(transform=transforms.Compose([transforms.CenterCrop(8), transforms.ToTensor()]))
 
 def unreadable():
-    from ignite_pipeline.data.images import UnreadableImage
+    from ignite_pipeline.data.image_files import UnreadableImage
     class Cut(Slow):
         def __getitem__(self, index):
             raise UnreadableImage("cut.jpg: broken off")
