@@ -24,7 +24,7 @@ from ignite_pipeline.data.preprocessing import Preprocessing
 from ignite_pipeline.gan_steps import gan_step, translation_step
 from ignite_pipeline.model_modes import inference_mode_of
 from ignite_pipeline.models.pix2pix import IMAGE_SIZES, NORMS, PatchDiscriminator, UNetGenerator
-from ignite_pipeline.run import Best, Parser, Run, launch, number
+from ignite_pipeline.run import Parser, Run, launch, number
 from ignite_pipeline.signature import Signature
 from ignite_pipeline.translation_metrics import attach_translation_metrics
 
@@ -184,6 +184,7 @@ def train(run: Run) -> None:
     attach_translation_metrics(evaluator, run.device)
 
     samples = partial(translations, run, generator, *split(data.val.pairs[:SAMPLES].to(run.device)))
+    # No checkpoint is called best: L1 is least for a blur. The newest is the model, as in the paper.
     run.attach(
         trainer,
         measure=[StepMeans(), LearningRate(optimizer_g)],
@@ -196,7 +197,6 @@ def train(run: Run) -> None:
             "schedule_g": schedule_g,
             "schedule_d": schedule_d,
         },
-        best=Best("val/l1", maximize=False),
         show=SHOWN,
         signature=signature_of(options),
     )

@@ -12,7 +12,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "model",
         metavar="RUN",
         type=named_path,
-        help="a run's directory (its best checkpoint), a checkpoint, or a .pt2 program",
+        help="a run's directory (its best checkpoint, else the newest), a checkpoint, or a .pt2 program",
     )
 
 
