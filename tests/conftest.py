@@ -1,6 +1,7 @@
 """What several test files need: images on disk, a ticking clock, a script in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from tests.support.clocks import TickingClock
 from tests.support.drawn import write_pairs, write_tree
 from tests.support.photographs import write_photographs
 from tests.support.runs import SCRIPTS, train
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background job
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
