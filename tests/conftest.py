@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,15 +93,21 @@ def front_end(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start_script() -> Callable[..., subprocess.Popen[str]]:
-    """Start a script in a process, and a process group, of its own."""
+def start_script() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a script in a process, and a process group, of its own; what still runs ends with the test."""
+    started = []
 
     def start(name: str, *args: object) -> subprocess.Popen[str]:
         command = [sys.executable, str(SCRIPTS / name), *map(str, args)]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True))
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.fixture(autouse=True)
