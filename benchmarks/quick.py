@@ -33,11 +33,8 @@ def overhead_ratio() -> Callable[[], float]:
     """
 
     def measure() -> float:
-        pairs = [
-            (overhead.every_default_handler(ITERATIONS), overhead.ignite(ITERATIONS)) for _ in range(RUNS)
-        ]
-        ours, bare = map(min, zip(*pairs, strict=True))
-        return ours / bare
+        ours = [overhead.every_default_handler(ITERATIONS) for _ in range(RUNS)]
+        return min(ours) / min(overhead.ignite(ITERATIONS) for _ in range(RUNS))
 
     return measure
 
